@@ -1,0 +1,59 @@
+"""Labels, annotations, finalizers and key names that two programs, or a program and a person, must agree on."""
+
+from __future__ import annotations
+
+from api.resources import GROUP
+
+FINALIZER = f"{GROUP}/database"
+"""Held on a Database until its server no longer has it, or no longer owes it anything."""
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY_VALUE = "kubernetes-dbaas"
+
+# Where an object comes from. Label values, so that `kubectl get -l` finds them.
+LABEL_DATABASE = f"{GROUP}/database"
+LABEL_DATABASE_NAMESPACE = f"{GROUP}/database-namespace"
+LABEL_INSTANCE = f"{GROUP}/instance"
+LABEL_ENDPOINT = f"{GROUP}/endpoint"
+LABEL_OPERATION_TYPE = f"{GROUP}/operation-type"
+LABEL_CREDENTIALS = f"{GROUP}/credentials"
+"""`"true"` on every Secret that a Job writes for a user."""
+LABEL_ENDPOINT_CREDENTIALS = f"{GROUP}/endpoint-credentials"
+"""`"true"` on a Secret that a DatabaseEndpoint may name; without it an endpoint's author could send it anywhere."""
+LABEL_DECLARED_BY = f"{GROUP}/declared-by"
+"""The Helm release whose values declare this object."""
+
+# On a Database: stamped by the webhook.
+REQUESTED_BY = f"{GROUP}/requested-by"
+ROTATE_REQUESTED_BY = f"{GROUP}/rotate-requested-by"
+"""Who set `ROTATE` to the value that it has; there only while that is."""
+RETRY_REQUESTED_BY = f"{GROUP}/retry-requested-by"
+"""Who set `RETRY` to the value that it has; there only while that is."""
+DEFAULTED_PARAMS = f"{GROUP}/defaulted-params"
+"""Comma-separated names of the parameters that the class's defaults filled in at creation."""
+# On a Database: asked by users.
+RETRY = f"{GROUP}/retry"
+ROTATE = f"{GROUP}/rotate"
+ABANDON = f"{GROUP}/abandon"
+CONFIRM_DELETE = f"{GROUP}/confirm-delete"
+# On a Secret written by a Job.
+DATABASE_UID = f"{GROUP}/database-uid"
+SEQUENCE = f"{GROUP}/sequence"
+ROTATED_AT = f"{GROUP}/rotated-at"
+
+# Keys of an endpoint's Secrets.
+USERNAME_KEY = "username"
+PASSWORD_KEY = "password"  # noqa: S105 - a key's name
+CA_KEY = "ca.crt"
+TLS_CERTIFICATE_KEY = "tls.crt"
+TLS_PRIVATE_KEY_KEY = "tls.key"
+
+# Where a Job finds its files (one projected volume).
+JOB_FILES = "/etc/dbaas"
+CREDENTIALS_DIRECTORY = "credentials"
+CA_DIRECTORY = "ca"
+CLIENT_CERTIFICATE_DIRECTORY = "client"
+GENERATED_DIRECTORY = "generated"
+# What a Job learns from its environment: whom to ask, never a secret.
+OPERATION_ENV = "DBAAS_OPERATION"
+NAMESPACE_ENV = "DBAAS_NAMESPACE"

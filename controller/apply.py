@@ -1,0 +1,224 @@
+"""Carry out one step against the API server. Each is safe to repeat; none decides anything."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from api.kinds import Database
+from api.labels import FINALIZER
+from api.operation import Report, operation_name
+from api.reasons import Reason
+from api.resources import (
+    DATABASES,
+    INSTANCES,
+    JOBS,
+    OPERATIONS,
+    ROLE_BINDINGS,
+    ROLES,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    Resource,
+)
+from controller.manifests import (
+    account_manifest,
+    frozen_manifest,
+    instance_manifest,
+    job_manifest,
+    operation_manifest,
+    password_manifest,
+    role_binding_manifest,
+    role_manifest,
+)
+from controller.settings import Settings
+from controller.slots import Key, Slots, Turn
+from controller.status import rfc3339
+from controller.steps import (
+    AddFinalizer,
+    ClaimInstance,
+    DeleteInstance,
+    DeletePassword,
+    RemoveFinalizer,
+    ReportLost,
+    RevokeRights,
+    SetPhase,
+    StartJob,
+    StartOperation,
+    Step,
+    UpdateInstance,
+)
+from controller.world import World
+from kube.client import Client
+from kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError, NotFound
+
+PASSWORD_BYTES = 24
+"""Of entropy in a generated password: 32 characters of URL-safe base64."""
+
+
+class NoSlot(Exception):
+    """The endpoint bears no more Jobs now; ask again after `seconds`, or when a slot is free."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class Applier:
+    """The only place that writes for the reconciler."""
+
+    def __init__(self, client: Client, world: World, settings: Settings, slots: Slots) -> None:
+        self._client = client
+        self._world = world
+        self._settings = settings
+        self._slots = slots
+        self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="grant")
+
+    def apply(self, key: Key, step: Step) -> None:
+        """Do what `step` says; raises KubeError, or NoSlot."""
+        match step:
+            case AddFinalizer(database):
+                self._set_finalizers(database, [*database.metadata.finalizers, FINALIZER])
+            case RemoveFinalizer(database):
+                self._set_finalizers(database, [name for name in database.metadata.finalizers if name != FINALIZER])
+            case ClaimInstance():
+                self._claim(step)
+            case UpdateInstance(instance, frozen):
+                patch = {"spec": frozen_manifest(frozen), **_version(instance.metadata.resource_version)}
+                self._world.instances.remember(self._client.patch(INSTANCES, instance.metadata.name, patch))
+            case SetPhase(instance, phase):
+                patch = {"status": {"phase": phase}, **_version(instance.metadata.resource_version)}
+                answer = self._client.patch(INSTANCES, instance.metadata.name, patch, subresource="status")
+                self._world.instances.remember(answer)
+            case DeleteInstance(instance):
+                self._delete(INSTANCES, instance.metadata.name, uid=instance.metadata.uid)
+                self._world.instances.forget(instance)
+            case StartOperation():
+                self._start_operation(key, step)
+            case StartJob():
+                self._start_job(step)
+            case ReportLost():
+                self._report_lost(step)
+            case RevokeRights():
+                self._revoke(step)
+            case DeletePassword(name):
+                self._delete(SECRETS, name, namespace=self._settings.namespace)
+                if (secret := self._world.secrets.get(name, self._settings.namespace)) is not None:
+                    self._world.secrets.forget(secret)
+
+    def _set_finalizers(self, database: Database, finalizers: list[str]) -> None:
+        metadata = database.metadata
+        patch = {"metadata": {"finalizers": finalizers, "resourceVersion": metadata.resource_version}}
+        try:
+            answer = self._client.patch(DATABASES, metadata.name, patch, namespace=metadata.namespace)
+        except NotFound:
+            return
+        self._remember_database(answer)
+
+    def _remember_database(self, manifest: dict[str, Any]) -> None:
+        for cache in self._world.databases:
+            if cache.watches(manifest["metadata"]["namespace"]):
+                cache.remember(manifest)
+
+    def _claim(self, step: ClaimInstance) -> None:
+        # The one decision whose ground no resourceVersion can vouch for: a Database that was deleted a moment ago
+        # must not be claimed for by a controller whose watch lags.
+        metadata = step.database.metadata
+        present = self._client.get(DATABASES, metadata.name, namespace=metadata.namespace)["metadata"]
+        if present["uid"] != metadata.uid or "deletionTimestamp" in present:
+            raise Conflict(f"Database {metadata.namespace}/{metadata.name} is not what it was")
+        try:
+            answer = self._client.create(INSTANCES, instance_manifest(step))
+        except AlreadyExists:
+            # Who has it is needed to tell the user; the watch may be a moment behind.
+            answer = self._client.get(INSTANCES, step.name)
+        self._world.instances.remember(answer)
+
+    def _start_operation(self, key: Key, step: StartOperation) -> None:
+        spec = step.spec
+        name = operation_name(spec.instance, spec.sequence, spec.attempt)
+        endpoint = spec.server.endpoint
+        turn = Turn(key, name, deletes=spec.type == "delete")
+        wait = self._slots.request(endpoint, turn, step.limits, time.monotonic())
+        if wait is not None:
+            raise NoSlot(wait)
+        try:
+            answer = self._client.create(OPERATIONS, operation_manifest(spec, self._settings.namespace))
+        except KubeError:
+            self._slots.release(endpoint, name)
+            raise
+        self._world.operations.remember(answer)
+
+    def _start_job(self, step: StartJob) -> None:
+        entry, namespace = step.entry, self._settings.namespace
+        self._world.accounts.remember(self._ensure(SERVICE_ACCOUNTS, account_manifest(entry, namespace)))
+        grants: list[Callable[[], Any]] = []
+        if entry.writes_secret:
+            grants.append(lambda: self._ensure(ROLES, role_manifest(entry)))
+            grants.append(lambda: self._ensure(ROLE_BINDINGS, role_binding_manifest(entry, namespace)))
+        if entry.generated:
+            password = secrets.token_urlsafe(PASSWORD_BYTES)
+            grants.append(lambda: self._ensure(SECRETS, password_manifest(entry, namespace, password)))
+        try:
+            for grant in [self._pool.submit(grant) for grant in grants]:
+                grant.result()
+        except (Forbidden, NotFound) as error:
+            if isinstance(error, NotFound) or error.namespace_terminating:
+                message = f"namespace {entry.database[0]!r} is going away: its Secret cannot be written"
+                self._report(entry.name, Reason.SECRET_REFUSED, message, called=False)
+                return
+            raise
+        job = job_manifest(entry, step.endpoint, namespace, self._settings.job)
+        self._world.jobs.remember(self._ensure(JOBS, job))
+
+    def _ensure(self, resource: Resource, manifest: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._client.create(resource, manifest)
+        except AlreadyExists:
+            metadata = manifest["metadata"]
+            return self._client.get(resource, metadata["name"], namespace=metadata.get("namespace"))
+
+    def _report_lost(self, step: ReportLost) -> None:
+        # A Job that ended without a word may have called: later decisions must reckon with it.
+        called = step.reason is not Reason.ENDPOINT_INVALID
+        self._report(step.entry.name, step.reason, step.message, called=called)
+
+    def _report(self, operation: str, reason: Reason, message: str, *, called: bool) -> None:
+        now = rfc3339(datetime.now(UTC))
+        report = Report(
+            reason=reason, message=message, started_at=now, finished_at=now, called=called, reported_by="Controller"
+        )
+        try:
+            answer = self._client.patch(
+                OPERATIONS,
+                operation,
+                {"status": report.manifest()},
+                namespace=self._settings.namespace,
+                subresource="status",
+            )
+        except (Invalid, NotFound):
+            # The Job has reported after all, and a report cannot be overwritten; or nobody needs it any more.
+            answer = self._client.get(OPERATIONS, operation, namespace=self._settings.namespace)
+        self._world.operations.remember(answer)
+
+    def _revoke(self, step: RevokeRights) -> None:
+        entry = step.entry
+        if entry.writes_secret:
+            self._delete(ROLE_BINDINGS, entry.name, namespace=entry.database[0])
+            self._delete(ROLES, entry.name, namespace=entry.database[0])
+        self._delete(SERVICE_ACCOUNTS, entry.name, namespace=self._settings.namespace)
+        if (account := self._world.accounts.get(entry.name, self._settings.namespace)) is not None:
+            self._world.accounts.forget(account)
+
+    def _delete(self, resource: Resource, name: str, *, namespace: str | None = None, uid: str = "") -> None:
+        try:
+            self._client.delete(resource, name, namespace=namespace, uid=uid)
+        except NotFound:
+            return
+
+
+def _version(resource_version: str) -> dict[str, Any]:
+    return {"metadata": {"resourceVersion": resource_version}}

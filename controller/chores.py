@@ -1,0 +1,122 @@
+"""The leader's slow loop: certificate, declarations, endpoints' status, old Operations."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from api.kinds import DatabaseEndpoint
+from api.resources import ENDPOINTS, OPERATIONS
+from controller.certificates import Certificates
+from controller.declared import Declarations, DeclaredError
+from controller.endpoints import endpoint_faults, endpoint_status
+from controller.metrics import Metrics
+from controller.queue import Queue
+from controller.retention import Retention
+from controller.settings import Settings
+from controller.world import World
+from kube.client import Client
+from kube.errors import KubeError, NotFound
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 15.0
+RETRY = 2.0
+"""Seconds between looks: when all is well, and when something is not."""
+RETENTION_INTERVAL = 3600.0
+
+
+class Chores:
+    """What the leader does besides Databases."""
+
+    def __init__(self, client: Client, world: World, settings: Settings, metrics: Metrics) -> None:
+        self._client = client
+        self._world = world
+        self._settings = settings
+        self._certificates = Certificates(client, settings, metrics)
+        self._declarations = Declarations(client, settings)
+        self._retention = Retention(settings.keep_operations, settings.keep_operations_least)
+        self._endpoints: Queue[str] = Queue()
+        self._wake = threading.Event()
+        world.endpoints.on_change(lambda old, new: self._endpoints.add((new or old).metadata.name))  # type: ignore[union-attr]
+        world.classes.on_change(lambda old, new: self._class_changed((new or old).metadata.name))  # type: ignore[union-attr]
+        world.secrets.on_change(lambda old, new: self._secret_changed((new or old).metadata.name))  # type: ignore[union-attr]
+
+    def run(self) -> None:
+        """Start the loops. Returns at once."""
+        threading.Thread(target=self._loop, name="chores", daemon=True).start()
+        threading.Thread(target=self._endpoint_loop, name="endpoints", daemon=True).start()
+        threading.Thread(target=self._retention_loop, name="retention", daemon=True).start()
+
+    def _class_changed(self, name: str) -> None:
+        for endpoint in self._world.endpoints.by("class", name):
+            self._endpoints.add(endpoint.metadata.name)
+
+    def _secret_changed(self, name: str) -> None:
+        webhook = self._settings.webhook
+        if name in (self._settings.declared_secret, webhook.ca_secret, webhook.tls_secret):
+            self._wake.set()
+        for endpoint in self._world.endpoints.by("secret", name):
+            self._endpoints.add(endpoint.metadata.name)
+
+    def _loop(self) -> None:
+        while True:
+            self._wake.clear()
+            # Both, whatever becomes of the first: declarations are judged by the webhook, which needs its certificate.
+            certified = self._try("certificate", lambda: self._certificates.maintain(datetime.now(UTC)))
+            declared = self._try("declarations", self._declarations.maintain)
+            self._wake.wait(INTERVAL if certified and declared else RETRY)
+
+    def _endpoint_loop(self) -> None:
+        while (name := self._endpoints.take()) is not None:
+            done = self._try("endpoint status", lambda name=name: self._judge(name))  # type: ignore[misc]
+            (self._endpoints.done if done else self._endpoints.failed)(name)
+
+    def _retention_loop(self) -> None:
+        while True:
+            self._try("retention", self._forget_operations)
+            time.sleep(RETENTION_INTERVAL)
+
+    def _try(self, chore: str, do: Callable[[], None]) -> bool:
+        try:
+            do()
+        except (KubeError, DeclaredError) as error:
+            log.warning("chore put off", extra={"chore": chore, "error": str(error)})
+            return False
+        except Exception:
+            # A broad catch, in a loop that tries again: one chore's defect must not end the others.
+            log.exception("chore failed", extra={"chore": chore})
+            return False
+        return True
+
+    def _judge(self, name: str) -> None:
+        """Write an endpoint's Ready condition if it changed."""
+        endpoint: DatabaseEndpoint | None = self._world.endpoints.get(name)
+        if endpoint is None or endpoint.metadata.terminating:
+            return
+        secrets = {name: self._world.secrets.get(name, self._settings.namespace) for name in endpoint.secret_names}
+        faults = endpoint_faults(
+            endpoint,
+            self._world.classes.get(endpoint.class_name),
+            secrets,
+            allow_insecure=self._settings.allow_insecure_endpoints,
+        )
+        status = endpoint_status(endpoint, faults, datetime.now(UTC))
+        if status is None:
+            return
+        patch = {"status": status, "metadata": {"resourceVersion": endpoint.metadata.resource_version}}
+        try:
+            self._world.endpoints.remember(self._client.patch(ENDPOINTS, name, patch, subresource="status"))
+        except NotFound:
+            return
+
+    def _forget_operations(self) -> None:
+        for entry in self._retention.expired(self._world.operations.values(), datetime.now(UTC)):
+            try:
+                self._client.delete(OPERATIONS, entry.name, namespace=self._settings.namespace)
+            except NotFound:
+                continue
+            log.info("operation forgotten", extra={"operation": entry.name, "database": "/".join(entry.database)})

@@ -1,0 +1,53 @@
+"""Events: what changed for a Database, told once, after its status was written (events.k8s.io/v1)."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from api.kinds import Database
+from api.resources import API_VERSION, DATABASES, EVENTS
+from kube.client import FIELD_MANAGER, Client
+from kube.errors import KubeError
+
+log = logging.getLogger(__name__)
+
+NOTE_LIMIT = 1024
+"""Characters: validation of events.k8s.io/v1."""
+
+
+class Recorder:
+    """Writes Events; one that cannot be written is logged and forgotten."""
+
+    def __init__(self, client: Client, pod: str) -> None:
+        self._client = client
+        self._pod = pod
+
+    def record(self, database: Database, *, normal: bool, reason: str, note: str) -> None:
+        """Tell that `reason` is now true of `database`."""
+        metadata = database.metadata
+        manifest: dict[str, Any] = {
+            "metadata": {"name": f"{metadata.name}.{secrets.token_hex(8)}", "namespace": metadata.namespace},
+            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": FIELD_MANAGER,
+            "reportingInstance": self._pod,
+            "action": "Reconcile",
+            "type": "Normal" if normal else "Warning",
+            "reason": reason,
+            "note": note[:NOTE_LIMIT],
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": DATABASES.kind,
+                "name": metadata.name,
+                "namespace": metadata.namespace,
+                "uid": metadata.uid,
+                "resourceVersion": metadata.resource_version,
+            },
+        }
+        try:
+            self._client.create(EVENTS, manifest)
+        except KubeError as error:
+            # A terminating namespace takes no new objects; that is no fault.
+            log.debug("event not written", extra={"reason": reason, "error": error.message})

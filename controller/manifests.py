@@ -1,0 +1,236 @@
+"""The objects that the controller creates, as manifests. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from api.kinds import DatabaseEndpoint
+from api.labels import (
+    CA_DIRECTORY,
+    CA_KEY,
+    CLIENT_CERTIFICATE_DIRECTORY,
+    CREDENTIALS_DIRECTORY,
+    GENERATED_DIRECTORY,
+    JOB_FILES,
+    LABEL_DATABASE,
+    LABEL_DATABASE_NAMESPACE,
+    LABEL_ENDPOINT,
+    LABEL_INSTANCE,
+    LABEL_OPERATION_TYPE,
+    MANAGED_BY,
+    MANAGED_BY_VALUE,
+    NAMESPACE_ENV,
+    OPERATION_ENV,
+    PASSWORD_KEY,
+    TLS_CERTIFICATE_KEY,
+    TLS_PRIVATE_KEY_KEY,
+    USERNAME_KEY,
+)
+from api.operation import OperationSpec, operation_name
+from api.resources import API_VERSION, OPERATIONS
+from controller.ledger import Entry
+from controller.settings import JobTemplate
+from controller.steps import ClaimInstance, Frozen
+
+JOB_MARGIN = timedelta(minutes=3)
+"""Beyond the operation's timeout, for scheduling, image and report: a deadline kill deletes the Pod with its log."""
+JOB_USER = 65532
+
+
+def instance_manifest(claim: ClaimInstance) -> dict[str, Any]:
+    """A DatabaseInstance that claims."""
+    metadata = claim.database.metadata
+    return {
+        "metadata": {
+            "name": claim.name,
+            "labels": {
+                MANAGED_BY: MANAGED_BY_VALUE,
+                LABEL_DATABASE: metadata.name,
+                LABEL_DATABASE_NAMESPACE: metadata.namespace,
+            },
+        },
+        "spec": {
+            **frozen_manifest(claim.frozen),
+            "claimRef": {"namespace": metadata.namespace, "name": metadata.name, "uid": metadata.uid},
+        },
+    }
+
+
+def frozen_manifest(frozen: Frozen) -> dict[str, Any]:
+    """The part of an instance's spec that is rendered from the request."""
+    return {
+        "endpoint": frozen.endpoint,
+        "className": frozen.class_name,
+        "classGeneration": frozen.class_generation,
+        "driver": frozen.driver,
+        "identity": frozen.identity,
+        "operations": {kind: call.manifest() for kind, call in frozen.calls},
+        "deletionPolicy": frozen.deletion_policy,
+    }
+
+
+def operation_manifest(spec: OperationSpec, namespace: str) -> dict[str, Any]:
+    """An Operation in the operator's namespace."""
+    return {
+        "metadata": {
+            "name": operation_name(spec.instance, spec.sequence, spec.attempt),
+            "namespace": namespace,
+            "labels": {
+                MANAGED_BY: MANAGED_BY_VALUE,
+                LABEL_DATABASE: spec.database.name,
+                LABEL_DATABASE_NAMESPACE: spec.database.namespace,
+                LABEL_INSTANCE: spec.instance,
+                LABEL_ENDPOINT: spec.server.endpoint[:63].rstrip("-."),
+                LABEL_OPERATION_TYPE: spec.type,
+            },
+        },
+        "spec": spec.manifest(),
+    }
+
+
+def account_manifest(entry: Entry, namespace: str) -> dict[str, Any]:
+    """The ServiceAccount of one Job. Made first and removed last: it marks that rights may exist."""
+    return {"metadata": {**_metadata(entry), "namespace": namespace, "ownerReferences": [_owner(entry)]}}
+
+
+def role_manifest(entry: Entry) -> dict[str, Any]:
+    """What a Job may do in its user's namespace: write one Secret, by name."""
+    rule = {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "resourceNames": [entry.secret],
+        "verbs": ["create", "get", "patch"],
+    }
+    return {"metadata": {**_metadata(entry), "namespace": entry.database[0]}, "rules": [rule]}
+
+
+def role_binding_manifest(entry: Entry, namespace: str) -> dict[str, Any]:
+    """Gives that Role to the Job's ServiceAccount."""
+    return {
+        "metadata": {**_metadata(entry), "namespace": entry.database[0]},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": entry.name},
+        "subjects": [{"kind": "ServiceAccount", "name": entry.name, "namespace": namespace}],
+    }
+
+
+def password_name(entry: Entry) -> str:
+    """The Secret of a generated password: one for all attempts of a sequence."""
+    return f"{entry.instance}-{entry.sequence}"
+
+
+def password_manifest(entry: Entry, namespace: str, password: str) -> dict[str, Any]:
+    """A generated password; immutable, so that every attempt finds the same."""
+    metadata = {**_metadata(entry), "name": password_name(entry), "namespace": namespace}
+    return {"metadata": metadata, "immutable": True, "type": "Opaque", "stringData": {PASSWORD_KEY: password}}
+
+
+def job_manifest(entry: Entry, endpoint: DatabaseEndpoint, namespace: str, template: JobTemplate) -> dict[str, Any]:
+    """The Job of one Operation. `backoffLimit: 0`: a retry is a new Operation."""
+    deadline = entry.timeout + JOB_MARGIN
+    return {
+        "metadata": {**_metadata(entry), "namespace": namespace, "ownerReferences": [_owner(entry)]},
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": int(deadline.total_seconds()),
+            "template": {
+                "metadata": {
+                    "labels": {
+                        **(template.labels or {}),
+                        **_metadata(entry)["labels"],
+                        "app.kubernetes.io/name": MANAGED_BY_VALUE,
+                        "app.kubernetes.io/component": "job",
+                    },
+                    "annotations": dict(template.annotations or {}),
+                },
+                "spec": _pod(entry, endpoint, namespace, template),
+            },
+        },
+    }
+
+
+def _pod(entry: Entry, endpoint: DatabaseEndpoint, namespace: str, template: JobTemplate) -> dict[str, Any]:
+    container = {
+        "name": "provisioner-job",
+        "image": template.image,
+        "imagePullPolicy": template.image_pull_policy,
+        "env": [
+            {"name": OPERATION_ENV, "value": entry.name},
+            {"name": NAMESPACE_ENV, "value": namespace},
+        ],
+        "volumeMounts": [
+            {"name": "dbaas", "mountPath": JOB_FILES, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
+        ],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "resources": dict(template.resources or {}),
+    }
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "serviceAccountName": entry.name,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": JOB_USER,
+            "runAsGroup": JOB_USER,
+            # libpq refuses a client key that others can read: root's file, readable by this group alone.
+            "fsGroup": JOB_USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [
+            {"name": "dbaas", "projected": {"defaultMode": 0o440, "sources": _sources(entry, endpoint)}},
+            {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+        ],
+    }
+    optional = {
+        "imagePullSecrets": [{"name": name} for name in template.image_pull_secrets],
+        "nodeSelector": dict(template.node_selector or {}),
+        "tolerations": [dict(toleration) for toleration in template.tolerations],
+        "priorityClassName": template.priority_class_name,
+    }
+    return pod | {key: value for key, value in optional.items() if value}
+
+
+def _sources(entry: Entry, endpoint: DatabaseEndpoint) -> list[dict[str, Any]]:
+    """What is mounted: one projected volume, because each volume costs start-up time."""
+    sources = [_source(endpoint.credentials_secret, CREDENTIALS_DIRECTORY, (USERNAME_KEY, PASSWORD_KEY))]
+    if endpoint.tls.ca_secret:
+        sources.append(_source(endpoint.tls.ca_secret, CA_DIRECTORY, (CA_KEY,)))
+    if endpoint.tls.client_certificate_secret:
+        keys = (TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY)
+        sources.append(_source(endpoint.tls.client_certificate_secret, CLIENT_CERTIFICATE_DIRECTORY, keys))
+    if entry.generated:
+        sources.append(_source(password_name(entry), GENERATED_DIRECTORY, (PASSWORD_KEY,)))
+    return sources
+
+
+def _source(name: str, directory: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    return {"secret": {"name": name, "items": [{"key": key, "path": f"{directory}/{key}"} for key in keys]}}
+
+
+def _metadata(entry: Entry) -> dict[str, Any]:
+    namespace, name = entry.database
+    labels = {
+        MANAGED_BY: MANAGED_BY_VALUE,
+        LABEL_DATABASE: name,
+        LABEL_DATABASE_NAMESPACE: namespace,
+        LABEL_INSTANCE: entry.instance,
+        LABEL_OPERATION_TYPE: entry.type,
+    }
+    return {"name": entry.name, "labels": labels}
+
+
+def _owner(entry: Entry) -> Mapping[str, Any]:
+    # No blockOwnerDeletion: it would ask for a right on operations/finalizers, and nothing waits for these.
+    return {
+        "apiVersion": API_VERSION,
+        "kind": OPERATIONS.kind,
+        "name": entry.name,
+        "uid": entry.metadata.uid,
+    }

@@ -1,0 +1,116 @@
+"""What a plan is made from: everything the caches hold about one Database, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from api.kinds import NOTHING, Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, Metadata, parse_time
+from controller.ledger import Entry, Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace: its labels, and whether it is going away (`metadata.terminating`)."""
+
+    metadata: Metadata
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> Self:
+        """Read a Namespace manifest."""
+        return cls(Metadata.parse(manifest))
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A Job as far as it tells whether its process can still act."""
+
+    metadata: Metadata
+    finished: str
+    """`Complete` or `Failed` once all its Pods have ended, "" before (Kubernetes 1.31 on)."""
+    reason: str
+    message: str
+    finished_at: datetime | None
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> Self:
+        """Read a Job manifest."""
+        conditions = (manifest.get("status") or NOTHING).get("conditions") or ()
+        for condition in conditions:
+            if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+                return cls(
+                    metadata=Metadata.parse(manifest),
+                    finished=condition["type"],
+                    reason=condition.get("reason", ""),
+                    message=condition.get("message", ""),
+                    finished_at=parse_time(condition.get("lastTransitionTime")),
+                )
+        return cls(Metadata.parse(manifest), "", "", "", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The ServiceAccount of an Operation: as long as it is there, so may be the rights of its Job."""
+
+    metadata: Metadata
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> Self:
+        """Read a ServiceAccount manifest."""
+        return cls(Metadata.parse(manifest))
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSecret:
+    """A Secret of the operator's namespace: which keys it has, never what is in them."""
+
+    metadata: Metadata
+    keys: frozenset[str]
+    """Keys with a value that is not empty."""
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> Self:
+        """Read a Secret manifest and forget its values."""
+        data = manifest.get("data") or NOTHING
+        return cls(Metadata.parse(manifest), frozenset(key for key, value in data.items() if value))
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One Database and all that belongs to it."""
+
+    key: tuple[str, str]
+    """(namespace, name)."""
+    database: Database | None = None
+    namespace: Namespace | None = None
+    endpoint: DatabaseEndpoint | None = None
+    """The Database's, or without a Database the instance's."""
+    cls: DatabaseClass | None = None
+    """The endpoint's class."""
+    secrets: Mapping[str, OperatorSecret | None] = field(default_factory=dict)
+    """Those that the endpoint names; None: there is no such Secret."""
+    instance: DatabaseInstance | None = None
+    """What this Database claims; without a Database, what a former one claimed."""
+    former: DatabaseInstance | None = None
+    """What an earlier Database of this name still claims."""
+    namesake: DatabaseInstance | None = None
+    """The instance of the name that this Database would claim, when another Database holds it."""
+    entries: Sequence[Entry] = ()
+    """Every Operation under the instance's name, and every one made for this Database."""
+    jobs: Mapping[str, JobState] = field(default_factory=dict)
+    """By name; of those entries."""
+    accounts: frozenset[str] = frozenset()
+    """Names of the ServiceAccounts that still exist for those entries."""
+    passwords: frozenset[str] = frozenset()
+    """Names of the generated passwords' Secrets that exist for those entries."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The Operations of the instance."""
+        instance = self.instance
+        if instance is None:
+            return Ledger((), "")
+        own = [entry for entry in self.entries if entry.instance == instance.metadata.name]
+        return Ledger.of(own, instance.metadata.uid)

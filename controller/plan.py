@@ -1,0 +1,298 @@
+"""Decide, from what is observed, the next single write and what the Database's status should say. Pure.
+
+An ordered chain of checks: each either settles the matter or leaves it to the next. A plan asks for one write; after
+it the world is observed and planned anew, so that a crash between two writes is a pass like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from api.identity import normalise
+from api.kinds import DatabaseInstance, DeletionPolicy, RetryRule
+from api.labels import FINALIZER
+from api.operation import SecretTarget
+from api.reasons import ConditionReason, Outcome, Reason
+from api.templates import TemplateError
+from controller.basis import basis_of
+from controller.endpoints import secret_faults
+from controller.ledger import Entry, exhausted, next_attempt
+from controller.observed import Observed
+from controller.request import Request, operation_spec, refrozen
+from controller.slots import Limits
+from controller.status import Verdict, ready, stalled, working
+from controller.steps import (
+    AddFinalizer,
+    ClaimInstance,
+    DeleteInstance,
+    DeletePassword,
+    Frozen,
+    RemoveFinalizer,
+    ReportLost,
+    RevokeRights,
+    SetPhase,
+    StartJob,
+    StartOperation,
+    Step,
+    UpdateInstance,
+)
+
+CONTENDER_INTERVAL = timedelta(seconds=30)
+"""How often a Database asks again for a claim that somebody else has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next write (None: nothing to write), what to tell the user, and when to look again without being told."""
+
+    step: Step | None = None
+    verdict: Verdict | None = None
+    look_again: datetime | None = None
+
+
+def plan(observed: Observed, now: datetime) -> Plan:
+    """The whole decision about one Database: what is asked for first, then what is left lying about."""
+    decided = _decide(observed, now)
+    if decided.step is None and (step := _tidy(observed)) is not None:
+        return replace(decided, step=step)
+    return decided
+
+
+def _decide(observed: Observed, now: datetime) -> Plan:
+    if observed.former is not None:
+        return Plan(verdict=working(ConditionReason.FORMER_DATABASE, _FORMER))
+    database = observed.database
+    if database is None or database.metadata.terminating:
+        return _end(observed, now)
+    if FINALIZER not in database.metadata.finalizers:
+        return Plan(AddFinalizer(database))
+    return _provide(observed, now)
+
+
+_FORMER = "an earlier Database of this name is still being deleted"
+
+
+def _provide(observed: Observed, now: datetime) -> Plan:
+    """Bring about that the Database's database exists and its Secret is there."""
+    request = _request(observed)
+    if isinstance(request, Verdict):
+        return _keep_if_bound(observed, request)
+    try:
+        frozen = request.freeze()
+        secret = request.secret(frozen.deletion_policy)
+        name = request.instance_name(frozen)
+    except TemplateError as error:
+        return _keep_if_bound(observed, stalled(ConditionReason.TEMPLATE_INVALID, str(error)))
+    instance = observed.instance
+    if instance is None:
+        return _claim(observed, ClaimInstance(name, request.database, frozen), now)
+    if (running := _running(observed, instance)) is not None:
+        return running
+    if (change := _refreeze(observed, instance, frozen)) is not None:
+        return change
+    last = observed.ledger.last
+    if instance.phase == "Bound":
+        return Plan(verdict=ready(last))
+    if last is not None and last.succeeded:
+        return Plan(SetPhase(instance, "Bound"), ready(last))
+    if last is None:
+        return _start(observed, instance, "create", secret)
+    return _again(observed, instance, last, secret, now)
+
+
+def _keep_if_bound(observed: Observed, verdict: Verdict) -> Plan:
+    """A database that exists stays usable while its class or endpoint is being mended."""
+    instance = observed.instance
+    if instance is not None and (running := _running(observed, instance)) is not None:
+        return running
+    if instance is not None and instance.phase == "Bound":
+        return Plan(verdict=ready(observed.ledger.last))
+    return Plan(verdict=verdict)
+
+
+def _request(observed: Observed) -> Request | Verdict:
+    """The request, or why there is none."""
+    database, endpoint, cls, namespace = observed.database, observed.endpoint, observed.cls, observed.namespace
+    if database is None:
+        raise ValueError("a request needs a Database")
+    if endpoint is None:
+        return stalled(
+            ConditionReason.ENDPOINT_MISSING,
+            f"DatabaseEndpoint {database.endpoint!r} does not exist; it goes on as soon as it is there",
+        )
+    if cls is None:
+        return stalled(
+            ConditionReason.CLASS_MISSING,
+            f"DatabaseClass {endpoint.class_name!r} of endpoint {database.endpoint!r} does not exist; "
+            "it goes on as soon as it is there",
+        )
+    # Admission judged the labels of then; a claim is made under the labels of now.
+    if observed.instance is None and (
+        namespace is None or not endpoint.allowed_namespaces.matches(namespace.metadata.labels)
+    ):
+        return stalled(
+            ConditionReason.NAMESPACE_NOT_ALLOWED,
+            f"DatabaseEndpoint {database.endpoint!r} does not allow namespace {observed.key[0]!r}; "
+            "its spec.allowedNamespaces says which labels it asks for",
+        )
+    return Request(database, endpoint, cls)
+
+
+def _claim(observed: Observed, claim: ClaimInstance, now: datetime) -> Plan:
+    if observed.namesake is None:
+        return Plan(claim, working(ConditionReason.PROVISIONING, "claiming the database's name on its server"))
+    # Not a word about the other: it may be another tenant's.
+    message = (
+        f"endpoint {claim.frozen.endpoint!r} already holds a database of this name for somebody else; "
+        "apply this Database under another name"
+    )
+    return Plan(verdict=stalled(ConditionReason.NAME_TAKEN, message), look_again=now + CONTENDER_INTERVAL)
+
+
+def _running(observed: Observed, instance: DatabaseInstance) -> Plan | None:
+    """An Operation under way is seen to its end, whatever is wanted by now."""
+    entry = observed.ledger.last
+    if entry is None or not entry.running:
+        return None
+    verdict = _verdict_while(observed, instance, entry)
+    job = observed.jobs.get(entry.name)
+    if job is None:
+        if observed.endpoint is None:
+            lost = ReportLost(entry, Reason.ENDPOINT_INVALID, "its DatabaseEndpoint was removed before the Job started")
+            return Plan(lost, verdict)
+        return Plan(StartJob(entry, observed.endpoint), verdict)
+    if job.finished:
+        started = "DeadlineExceeded" not in job.reason
+        lost = ReportLost(
+            entry,
+            Reason.JOB_LOST if started else Reason.JOB_NOT_STARTED,
+            f"Job {entry.name} ended without a report ({job.reason or job.finished}): {job.message}"[:500],
+        )
+        return Plan(lost, verdict)
+    return Plan(verdict=verdict)
+
+
+def _verdict_while(observed: Observed, instance: DatabaseInstance, entry: Entry) -> Verdict:
+    if observed.database is not None and observed.database.metadata.terminating:
+        return working(ConditionReason.DELETING, f"Operation {entry.name} ({entry.type}) is under way")
+    if instance.phase == "Bound":
+        return ready(_last_success(observed) or entry)
+    return working(ConditionReason.PROVISIONING, f"Operation {entry.name} is under way")
+
+
+def _last_success(observed: Observed) -> Entry | None:
+    return next((entry for entry in reversed(observed.ledger.own) if entry.succeeded), None)
+
+
+def _refreeze(observed: Observed, instance: DatabaseInstance, frozen: Frozen) -> Plan | None:
+    """Take over another deletion policy, and an edited class as long as it means the same database."""
+    if instance.class_generation == frozen.class_generation or instance.phase == "Bound":
+        if instance.deletion_policy != frozen.deletion_policy:
+            return Plan(UpdateInstance(instance, refrozen(instance, frozen.deletion_policy)))
+        return None
+    if not _same_identity(instance, frozen):
+        if not observed.ledger.may_exist:
+            return Plan(DeleteInstance(instance))
+        message = (
+            f"DatabaseClass {frozen.class_name!r} was edited and now names another database than the one that "
+            "this Database has begun to create; undo the edit, or delete the Database and apply it again"
+        )
+        return Plan(verdict=stalled(ConditionReason.IDENTITY_CHANGED, message))
+    return Plan(UpdateInstance(instance, frozen))
+
+
+def _same_identity(instance: DatabaseInstance, frozen: Frozen) -> bool:
+    return instance.driver == frozen.driver and normalise(instance.identity) == normalise(frozen.identity)
+
+
+def _again(
+    observed: Observed, instance: DatabaseInstance, failed: Entry, secret: SecretTarget | None, now: datetime
+) -> Plan:
+    """Try a failed request again, when it is time."""
+    retry = observed.cls.retry if observed.cls is not None else RetryRule()
+    due = next_attempt(observed.ledger, failed, basis_of(observed), retry)
+    if due is None or due <= now:
+        return _start(observed, instance, failed.type, secret)
+    deleting = failed.type == "delete"
+    given_up = failed.outcome == Outcome.STALLED or exhausted(observed.ledger, failed, retry)
+    verdict = (stalled if given_up else working)(failed.reason, failed.message, entry=failed, deleting=deleting)
+    return Plan(verdict=verdict, look_again=due)
+
+
+def _start(observed: Observed, instance: DatabaseInstance, kind: str, secret: SecretTarget | None) -> Plan:
+    endpoint = observed.endpoint
+    reason = ConditionReason.DELETING if kind == "delete" else ConditionReason.PROVISIONING
+    if endpoint is None:
+        message = f"DatabaseEndpoint {instance.endpoint!r} does not exist; it goes on as soon as it is there"
+        return Plan(verdict=stalled(ConditionReason.ENDPOINT_MISSING, message, deleting=kind == "delete"))
+    if missing := _missing_secret(observed):
+        return Plan(verdict=stalled(Reason.ENDPOINT_INVALID, missing, deleting=kind == "delete"))
+    spec = operation_spec(observed, instance, kind, secret)
+    limits = Limits(endpoint.max_concurrent_jobs, endpoint.operations_per_minute)
+    return Plan(StartOperation(spec, limits), working(reason, f"starting Operation {kind} on {instance.endpoint!r}"))
+
+
+def _missing_secret(observed: Observed) -> str:
+    """What is wrong with the Secrets that the endpoint names; "" when nothing is."""
+    faults = secret_faults(observed.endpoint, observed.secrets) if observed.endpoint is not None else []
+    return "; ".join(faults)
+
+
+def _end(observed: Observed, now: datetime) -> Plan:
+    """Bring about that nothing is left, or that what is to be retained is left alone."""
+    instance, database = observed.instance, observed.database
+    if instance is None:
+        if database is not None and FINALIZER in database.metadata.finalizers:
+            return Plan(RemoveFinalizer(database))
+        return Plan()
+    if (running := _running(observed, instance)) is not None:
+        return running
+    policy = _policy(observed, instance)
+    if policy != instance.deletion_policy:
+        return Plan(UpdateInstance(instance, refrozen(instance, policy)))
+    ledger = observed.ledger
+    if policy == "Retain" and ledger.may_exist:
+        return _release(observed, instance)
+    last = ledger.last
+    if not ledger.may_exist or (last is not None and last.type == "delete" and last.succeeded):
+        return Plan(DeleteInstance(instance), working(ConditionReason.DELETING, "giving up the claim"))
+    if "delete" not in instance.calls:
+        return _release(observed, instance)
+    if instance.phase != "Deleting":
+        return Plan(SetPhase(instance, "Deleting"), working(ConditionReason.DELETING, "deleting the database"))
+    if last is not None and last.type == "delete":
+        return _again(observed, instance, last, None, now)
+    return _start(observed, instance, "delete", None)
+
+
+def _release(observed: Observed, instance: DatabaseInstance) -> Plan:
+    """Retain: the database stays, and so does the claim, so that nobody else gets it."""
+    if instance.phase != "Released":
+        return Plan(SetPhase(instance, "Released"), working(ConditionReason.DELETING, "the database is retained"))
+    database = observed.database
+    if database is not None and FINALIZER in database.metadata.finalizers:
+        return Plan(RemoveFinalizer(database))
+    return Plan()
+
+
+def _policy(observed: Observed, instance: DatabaseInstance) -> DeletionPolicy:
+    """What the Database says as long as it is there; what was frozen, afterwards."""
+    database = observed.database
+    if database is None or database.deletion_policy is None:
+        return instance.deletion_policy
+    return database.deletion_policy
+
+
+def _tidy(observed: Observed) -> Step | None:
+    """Take back rights and passwords that no running Operation needs."""
+    running = {entry.name for entry in observed.entries if entry.running}
+    for entry in observed.entries:
+        if entry.name in observed.accounts and entry.name not in running:
+            return RevokeRights(entry)
+    last = observed.ledger.last
+    needed = f"{last.instance}-{last.sequence}" if last is not None and not last.succeeded else ""
+    for name in sorted(observed.passwords):
+        if name != needed:
+            return DeletePassword(name)
+    return None

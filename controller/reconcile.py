@@ -1,0 +1,215 @@
+"""The loop: take a name, observe, plan, write, until nothing is left to write; then tell the user, once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime
+
+from api.kinds import Database, DatabaseInstance
+from api.reasons import CONDITION_READY, ConditionReason, Outcome
+from api.resources import DATABASES
+from controller.apply import Applier, NoSlot
+from controller.events import Recorder
+from controller.ledger import Entry
+from controller.metrics import Metrics
+from controller.observed import JobState, Observed
+from controller.plan import Plan, plan
+from controller.queue import Queue
+from controller.settings import Settings
+from controller.slots import Slots
+from controller.status import Verdict, changed, desired_status, stalled, working
+from controller.steps import DeletePassword, RevokeRights
+from controller.world import Key, World
+from kube.client import Client
+from kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError, NotFound
+
+log = logging.getLogger(__name__)
+audit = logging.getLogger("audit")
+
+WORKERS = 8
+"""Passes at a time: they wait for the API server most of their time."""
+MOST_STEPS = 12
+"""Writes in one pass; a plan that wants more is a plan that does not converge."""
+
+
+class Reconciler:
+    """Brings every Database of the caches where it should be."""
+
+    def __init__(self, client: Client, world: World, settings: Settings, metrics: Metrics) -> None:
+        self._client = client
+        self._world = world
+        self._namespace = settings.namespace
+        self._metrics = metrics
+        self._slots = Slots()
+        self._applier = Applier(client, world, settings, self._slots)
+        self._recorder = Recorder(client, settings.pod)
+        self.queue: Queue[Key] = Queue()
+        self._leading = threading.Event()
+        world.operations.on_change(self._operation_changed)
+        world.jobs.on_change(self._job_changed)
+        metrics.watch(world, self.queue, self._slots)
+
+    def run(self) -> None:
+        """Start to work; the caches are filled. Returns at once."""
+        self._leading.set()
+        for number in range(WORKERS):
+            threading.Thread(target=self._work, name=f"reconcile-{number}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more keys."""
+        self.queue.close()
+
+    def _work(self) -> None:
+        while (key := self.queue.take()) is not None:
+            try:
+                self._reconcile(key)
+            except KubeError as error:
+                self._metrics.errors.inc()
+                level = logging.DEBUG if isinstance(error, Conflict | AlreadyExists) else logging.WARNING
+                log.log(level, "put off", extra={"database": "/".join(key), "error": error.message})
+                self.queue.failed(key)
+            except Exception:
+                # The one broad catch: a defect in one Database's pass must not stop the others.
+                self._metrics.errors.inc()
+                log.exception("pass failed", extra={"database": "/".join(key)})
+                self.queue.failed(key)
+            else:
+                self.queue.done(key)
+
+    def _reconcile(self, key: Key) -> None:
+        for orphan in self._world.orphans(key):
+            if orphan.phase != "Released" and self._is_gone(orphan):
+                self._pass(key, orphan)
+        self._pass(key, None)
+
+    def _is_gone(self, instance: DatabaseInstance) -> bool:
+        """Ask the API server itself: a cache that lags must not have a database deleted."""
+        claim = instance.claim
+        if claim is None:
+            return False
+        try:
+            present = self._client.get(DATABASES, claim.name, namespace=claim.namespace)
+        except NotFound:
+            return True
+        return bool(present["metadata"]["uid"] != claim.uid)
+
+    def _observe(self, key: Key, orphan: DatabaseInstance | None) -> Observed:
+        if orphan is None or orphan.claim is None:
+            return self._world.observe(key)
+        return self._world.observe_orphan(key, orphan.claim.uid)
+
+    def _pass(self, key: Key, orphan: DatabaseInstance | None) -> None:
+        observed = self._observe(key, orphan)
+        told = False
+        endpoints = set()
+        try:
+            for _ in range(MOST_STEPS):
+                now = datetime.now(UTC)
+                decided = plan(observed, now)
+                if observed.endpoint is not None:
+                    endpoints.add(observed.endpoint.metadata.name)
+                if not told and (decided.step is None or isinstance(decided.step, RevokeRights | DeletePassword)):
+                    # What the user waits for comes before what is only tidy.
+                    self._tell(observed, decided.verdict, now)
+                    told = True
+                if decided.step is None:
+                    self._look_again(key, decided, now)
+                    return
+                self._applier.apply(key, decided.step)
+                observed = self._observe(key, orphan)
+            log.error("plan does not converge", extra={"database": "/".join(key)})
+        except NoSlot as wait:
+            message = (
+                "every slot of the endpoint is taken; maxConcurrentJobs and operationsPerMinute say how many it has"
+            )
+            self._tell(observed, working(ConditionReason.WAITING_FOR_SLOT, message), datetime.now(UTC))
+            self.queue.add_after(key, wait.seconds)
+        except (Forbidden, Invalid) as error:
+            self._tell(observed, stalled(ConditionReason.KUBERNETES_REFUSED, error.message), datetime.now(UTC))
+            raise
+        finally:
+            for endpoint in endpoints:
+                if (next_key := self._slots.settle(endpoint, key)) is not None:
+                    self.queue.add(next_key)
+
+    def _look_again(self, key: Key, decided: Plan, now: datetime) -> None:
+        if decided.look_again is not None:
+            self.queue.add_after(key, max((decided.look_again - now).total_seconds(), 0.0) + 0.05)
+
+    def _tell(self, observed: Observed, verdict: Verdict | None, now: datetime) -> None:
+        """Write the status if it says anything new; then, and only then, the Event."""
+        database = observed.database
+        if database is None or verdict is None:
+            return
+        status = desired_status(observed, database, verdict, now)
+        if not changed(database.status, status):
+            return
+        metadata = database.metadata
+        patch = {"status": status, "metadata": {"resourceVersion": metadata.resource_version}}
+        try:
+            answer = self._client.patch(
+                DATABASES, metadata.name, patch, namespace=metadata.namespace, subresource="status"
+            )
+        except NotFound:
+            return
+        for cache in self._world.databases:
+            if cache.watches(metadata.namespace):
+                cache.remember(answer)
+        if _news(database, verdict):
+            self._recorder.record(
+                database,
+                normal=verdict.ready or (verdict.reconciling and verdict.entry is None),
+                reason=verdict.reason,
+                note=verdict.message,
+            )
+
+    def _operation_changed(self, old: Entry | None, new: Entry | None) -> None:
+        entry = new or old
+        if entry is None:
+            return
+        self._mark(entry.endpoint, entry.name, new)
+        if new is not None and not new.running and old is not None and old.running and self._leading.is_set():
+            self._metrics.ended(new)
+            _audit(new)
+
+    def _job_changed(self, old: JobState | None, new: JobState | None) -> None:
+        job = new or old
+        if job is None:
+            return
+        entry = self._world.operations.get(job.metadata.name, self._namespace)
+        if entry is not None:
+            self._mark(entry.endpoint, entry.name, entry)
+
+    def _mark(self, endpoint: str, operation: str, entry: Entry | None) -> None:
+        """A slot is taken while an Operation waits for its Job, and until Kubernetes calls that Job finished."""
+        job = self._world.jobs.get(operation, self._namespace)
+        active = job is not None and not job.finished
+        if entry is not None and (entry.running or active):
+            self._slots.occupy(endpoint, operation)
+        elif (next_key := self._slots.release(endpoint, operation)) is not None:
+            self.queue.add(next_key)
+
+
+def _news(database: Database, verdict: Verdict) -> bool:
+    """Whether Ready changes its status or its reason."""
+    conditions = database.status.get("conditions") or ()
+    ready = next((c for c in conditions if c["type"] == CONDITION_READY), None)
+    return ready is None or (ready["status"] == "True", ready["reason"]) != (verdict.ready, verdict.reason)
+
+
+def _audit(entry: Entry) -> None:
+    audit.log(
+        logging.INFO if entry.outcome == Outcome.SUCCEEDED else logging.WARNING,
+        "operation ended",
+        extra={
+            "database": "/".join(entry.database),
+            "operation": entry.name,
+            "type": entry.type,
+            "endpoint": entry.endpoint,
+            "requester": entry.requested_by,
+            "outcome": entry.outcome,
+            "reason": entry.reason,
+            "detail": entry.message,
+        },
+    )

@@ -1,0 +1,140 @@
+"""From what a user asks to what an instance freezes and an Operation says. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from api.binding import secret_name, secret_type
+from api.engines import ENGINES
+from api.identity import normalise
+from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, DeletionPolicy, OperationType
+from api.labels import REQUESTED_BY
+from api.operation import DatabaseReference, OperationSpec, SecretTarget, Server, Text
+from api.rendering import instance_name_for, render_call, render_identity, render_secret_format, template_values
+from api.templates import Template
+from controller.basis import basis_of
+from controller.observed import Observed
+from controller.steps import Frozen
+
+OPERATION_TYPES: tuple[OperationType, ...] = ("create", "rotate", "delete")
+CALLS = {"create": ("create",), "rotate": ("rotate", "create"), "delete": ("delete",)}
+"""What each type of Operation calls, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The request of one Database on one endpoint with one class, all of which exist."""
+
+    database: Database
+    endpoint: DatabaseEndpoint
+    cls: DatabaseClass
+
+    def freeze(self) -> Frozen:
+        """Render everything that the instance is to keep; raises TemplateError."""
+        values = template_values(self.database, self.cls, self.endpoint)
+        return Frozen(
+            endpoint=self.endpoint.metadata.name,
+            class_name=self.cls.metadata.name,
+            class_generation=self.cls.metadata.generation,
+            driver=self.cls.driver.value,
+            identity=render_identity(self.cls, values),
+            calls=tuple(
+                (kind, render_call(self.cls, kind, values)) for kind in OPERATION_TYPES if kind in self.cls.operations
+            ),
+            deletion_policy=self.cls.effective_deletion_policy(self.database),
+        )
+
+    def instance_name(self, frozen: Frozen) -> str:
+        """The name under which the claim is made."""
+        return instance_name_for(self.cls, self.endpoint, frozen.identity)
+
+    def secret(self, policy: DeletionPolicy) -> SecretTarget:
+        """The Secret that a create or rotate writes; raises TemplateError."""
+        values = template_values(self.database, self.cls, self.endpoint)
+        return SecretTarget(
+            name=secret_name(self.database.metadata.name),
+            type=secret_type(self.cls.driver),
+            format=render_secret_format(self.cls, values),
+            credentials=self.cls.credentials,
+            owned=policy == "Delete",
+        )
+
+
+def refrozen(instance: DatabaseInstance, policy: DeletionPolicy) -> Frozen:
+    """The instance as it is, under another deletion policy."""
+    return Frozen(
+        endpoint=instance.endpoint,
+        class_name=instance.class_name,
+        class_generation=instance.class_generation,
+        driver=instance.driver.value,
+        identity=instance.identity,
+        calls=tuple(instance.calls.items()),
+        deletion_policy=policy,
+    )
+
+
+def operation_spec(
+    observed: Observed, instance: DatabaseInstance, kind: str, secret: SecretTarget | None
+) -> OperationSpec:
+    """The next Operation of type `kind` on `instance`; the endpoint must exist."""
+    endpoint = observed.endpoint
+    if endpoint is None or instance.claim is None:
+        raise ValueError("an Operation needs an endpoint and a claim")
+    sequence, attempt = observed.ledger.turn(kind)
+    spec = OperationSpec(
+        type=kind,
+        sequence=sequence,
+        attempt=attempt,
+        database=DatabaseReference(instance.claim.namespace, instance.claim.name, instance.claim.uid),
+        instance=instance.metadata.name,
+        instance_uid=instance.metadata.uid,
+        identity=normalise(instance.identity),
+        class_name=instance.class_name,
+        driver=instance.driver.value,
+        server=server_of(endpoint, instance),
+        calls=tuple(instance.calls[name] for name in CALLS[kind]),
+        secret=secret,
+        requested_by=requester(observed),
+        basis=basis_of(observed),
+    )
+    return _bound(spec)
+
+
+def requester(observed: Observed) -> str:
+    """Who asked, as the webhook stamped it; "" when nobody did (a Database that is gone)."""
+    return "" if observed.database is None else observed.database.metadata.annotations.get(REQUESTED_BY, "")
+
+
+def server_of(endpoint: DatabaseEndpoint, instance: DatabaseInstance) -> Server:
+    """Where the Job is to connect."""
+    engine = ENGINES[instance.driver]
+    tls = endpoint.tls
+    return Server(
+        endpoint=endpoint.metadata.name,
+        host=endpoint.host,
+        port=endpoint.port or engine.default_port,
+        database=endpoint.database or engine.default_database,
+        tls_mode=tls.mode,
+        server_name=tls.server_name or "",
+        minimum_tls_version=tls.minimum_version,
+        ca_bundle=tls.ca_bundle or "",
+    )
+
+
+def _bound(spec: OperationSpec) -> OperationSpec:
+    """Fill in what only the turn knows, and see whether a password has to be generated."""
+    values = {"Operation": {"id": spec.id}}
+
+    def bind(texts: tuple[Text, ...]) -> tuple[Text, ...]:
+        return tuple(replace(text, template=text.template.bind(values)) for text in texts)
+
+    calls = tuple(replace(call, arguments=bind(call.arguments)) for call in spec.calls)
+    secret = spec.secret
+    if secret is not None and secret.format is not None:
+        secret = replace(secret, format=bind(secret.format))
+    texts = [text for call in calls for text in call.arguments] + list((secret and secret.format) or ())
+    return replace(spec, calls=calls, secret=secret, generated=any(_needs_password(text.template) for text in texts))
+
+
+def _needs_password(template: Template) -> bool:
+    return any(reference.root == "Generated" for reference in template.references)

@@ -1,0 +1,241 @@
+"""The caches, what belongs to what in them, and whom a change concerns. Reads; never writes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
+
+from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance
+from api.labels import LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, MANAGED_BY, MANAGED_BY_VALUE
+from api.resources import (
+    CLASSES,
+    DATABASES,
+    ENDPOINTS,
+    INSTANCES,
+    JOBS,
+    NAMESPACES,
+    OPERATIONS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+)
+from api.templates import TemplateError
+from controller.ledger import Entry
+from controller.manifests import password_name
+from controller.observed import Account, JobState, Namespace, Observed, OperatorSecret
+from controller.request import Request
+from kube.cache import Cache
+from kube.client import Client
+
+Key = tuple[str, str]
+"""(namespace, name) of a Database."""
+OURS = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
+
+
+class World:
+    """Everything that the controller watches."""
+
+    def __init__(self, client: Client, namespace: str, watch_namespaces: Iterable[str] = ()) -> None:
+        self.databases = [
+            Cache(
+                client,
+                DATABASES,
+                Database.parse,
+                namespace=watched,
+                indexes={
+                    "endpoint": lambda database: (database.endpoint,),
+                    "namespace": lambda database: (database.metadata.namespace,),
+                },
+            )
+            for watched in (tuple(watch_namespaces) or (None,))
+        ]
+        self.classes = Cache(client, CLASSES, DatabaseClass.parse)
+        self.endpoints = Cache(
+            client,
+            ENDPOINTS,
+            DatabaseEndpoint.parse,
+            indexes={
+                "class": lambda endpoint: (endpoint.class_name,),
+                "secret": lambda endpoint: endpoint.secret_names,
+            },
+        )
+        self.instances = Cache(
+            client,
+            INSTANCES,
+            DatabaseInstance.parse,
+            indexes={"claim": _claims, "endpoint": lambda instance: (instance.endpoint,)},
+        )
+        self.namespaces = Cache(client, NAMESPACES, Namespace.parse)
+        self.operations = Cache(
+            client,
+            OPERATIONS,
+            Entry.parse,
+            namespace=namespace,
+            indexes={"database": lambda entry: (entry.database,), "instance": lambda entry: (entry.instance,)},
+        )
+        self.jobs = Cache(client, JOBS, JobState.parse, namespace=namespace, labels=OURS)
+        self.accounts = Cache(client, SERVICE_ACCOUNTS, Account.parse, namespace=namespace, labels=OURS)
+        self.secrets = Cache(
+            client, SECRETS, OperatorSecret.parse, namespace=namespace, indexes={"database": _labelled}
+        )
+        self._namespace = namespace
+
+    @property
+    def caches(self) -> list[Cache[Any]]:
+        """All of them."""
+        return [
+            *self.databases,
+            self.classes,
+            self.endpoints,
+            self.instances,
+            self.namespaces,
+            self.operations,
+            self.jobs,
+            self.accounts,
+            self.secrets,
+        ]
+
+    def start(self) -> None:
+        """Begin to watch."""
+        for cache in self.caches:
+            cache.start()
+
+    def wait(self, stop: threading.Event) -> bool:
+        """Wait until every cache is filled; False when `stop` came first."""
+        while not all(cache.synced.is_set() for cache in self.caches):
+            if stop.wait(0.02):
+                return False
+        return True
+
+    @property
+    def synced(self) -> bool:
+        """Whether every cache has been filled once."""
+        return all(cache.synced.is_set() for cache in self.caches)
+
+    def database(self, key: Key) -> Database | None:
+        """One Database by (namespace, name)."""
+        namespace, name = key
+        return next((found for cache in self.databases if (found := cache.get(name, namespace))), None)
+
+    def databases_by(self, index: str, value: Hashable) -> list[Database]:
+        """Databases of an endpoint or a namespace."""
+        return [database for cache in self.databases for database in cache.by(index, value)]
+
+    def orphans(self, key: Key) -> list[DatabaseInstance]:
+        """Instances that a Database of this name claimed which is not the present one."""
+        database = self.database(key)
+        uid = "" if database is None else database.metadata.uid
+        return [i for i in self.instances.by("claim", key) if i.claim is not None and i.claim.uid != uid]
+
+    def observe(self, key: Key) -> Observed:
+        """All about the present Database of this name, or about what is left of one."""
+        database = self.database(key)
+        uid = "" if database is None else database.metadata.uid
+        claims = self.instances.by("claim", key)
+        instance = next((i for i in claims if i.claim is not None and i.claim.uid == uid), None)
+        former = next((i for i in claims if i is not instance and i.phase != "Released"), None)
+        return self._observed(key, database, instance, former)
+
+    def observe_orphan(self, key: Key, uid: str) -> Observed:
+        """The same for an instance whose Database is gone."""
+        claims = self.instances.by("claim", key)
+        instance = next((i for i in claims if i.claim is not None and i.claim.uid == uid), None)
+        return self._observed(key, None, instance, None)
+
+    def _observed(
+        self, key: Key, database: Database | None, instance: DatabaseInstance | None, former: DatabaseInstance | None
+    ) -> Observed:
+        endpoint_name = instance.endpoint if instance is not None else database.endpoint if database else ""
+        endpoint = self.endpoints.get(endpoint_name)
+        cls = self.classes.get(endpoint.class_name) if endpoint is not None else None
+        entries = {entry.name: entry for entry in self.operations.by("database", key)}
+        if instance is not None:
+            entries |= {entry.name: entry for entry in self.operations.by("instance", instance.metadata.name)}
+        own = [entry for entry in entries.values() if entry.database == key]
+        passwords = {secret.metadata.name for secret in self.secrets.by("database", key)}
+        return Observed(
+            key=key,
+            database=database,
+            namespace=self.namespaces.get(key[0]),
+            endpoint=endpoint,
+            cls=cls,
+            secrets={name: self.secrets.get(name, self._namespace) for name in endpoint.secret_names}
+            if endpoint is not None
+            else {},
+            instance=instance,
+            former=former,
+            namesake=None if instance is not None else self._namesake(database, endpoint, cls),
+            entries=tuple(entries.values()),
+            jobs={entry.name: job for entry in own if (job := self.jobs.get(entry.name, self._namespace)) is not None},
+            accounts=frozenset(
+                entry.name for entry in own if self.accounts.get(entry.name, self._namespace) is not None
+            ),
+            passwords=frozenset(name for name in passwords if name in {password_name(entry) for entry in own}),
+        )
+
+    def _namesake(
+        self, database: Database | None, endpoint: DatabaseEndpoint | None, cls: DatabaseClass | None
+    ) -> DatabaseInstance | None:
+        """Who holds the instance that the Database would claim."""
+        if database is None or endpoint is None or cls is None:
+            return None
+        request = Request(database, endpoint, cls)
+        try:
+            return self.instances.get(request.instance_name(request.freeze()))
+        except TemplateError:
+            return None
+
+
+def concerns(world: World, enqueue: Callable[[Key], None]) -> None:
+    """Have every change enqueue the Databases that it may matter to."""
+
+    def on(cache: Cache[Any], keys: Callable[[Any], Iterable[Key]]) -> None:
+        def listener(old: Any, new: Any) -> None:
+            for version in (old, new):
+                if version is not None:
+                    for key in keys(version):
+                        enqueue(key)
+
+        cache.on_change(listener)
+
+    for cache in world.databases:
+        on(cache, lambda database: ((database.metadata.namespace, database.metadata.name),))
+    on(world.instances, _claims)
+    on(world.operations, lambda entry: (entry.database,))
+    for cache in (world.jobs, world.accounts):
+        on(cache, _labelled)
+    on(world.endpoints, lambda endpoint: _users(world, endpoint.metadata.name))
+    on(world.classes, lambda cls: _class_users(world, cls.metadata.name))
+    on(world.secrets, lambda secret: (*_labelled(secret), *_secret_users(world, secret.metadata.name)))
+    on(world.namespaces, lambda namespace: map(_key, world.databases_by("namespace", namespace.metadata.name)))
+
+
+def _key(database: Database) -> Key:
+    return database.metadata.namespace, database.metadata.name
+
+
+def _claims(instance: DatabaseInstance) -> tuple[Key, ...]:
+    return () if instance.claim is None else ((instance.claim.namespace, instance.claim.name),)
+
+
+def _labelled(object_: Any) -> tuple[Key, ...]:
+    labels = object_.metadata.labels
+    if LABEL_DATABASE not in labels:
+        return ()
+    return ((labels.get(LABEL_DATABASE_NAMESPACE, ""), labels[LABEL_DATABASE]),)
+
+
+def _users(world: World, endpoint: str) -> Iterator[Key]:
+    yield from map(_key, world.databases_by("endpoint", endpoint))
+    for instance in world.instances.by("endpoint", endpoint):
+        yield from _claims(instance)
+
+
+def _class_users(world: World, name: str) -> Iterator[Key]:
+    for endpoint in world.endpoints.by("class", name):
+        yield from _users(world, endpoint.metadata.name)
+
+
+def _secret_users(world: World, name: str) -> Iterator[Key]:
+    for endpoint in world.endpoints.by("secret", name):
+        yield from _users(world, endpoint.metadata.name)

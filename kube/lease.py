@@ -1,0 +1,127 @@
+"""Leader election on a Lease (coordination.k8s.io/v1), as client-go does it.
+
+The kubernetes package has one too, but it compares wall clocks, and a refused connection escapes it without a word to
+the leader. Here time is monotonic, any failure to renew in time ends leadership, and a clean exit gives the Lease up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from api.resources import LEASES
+from kube.client import Client
+from kube.errors import AlreadyExists, Conflict, KubeError, NotFound
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15
+"""How long others wait after the last renewal that they saw."""
+RENEW_SECONDS = 10
+"""How long the holder goes on without a successful renewal: less than a lease, so that two never overlap."""
+RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseName:
+    """Which Lease, and under which name to hold it."""
+
+    namespace: str
+    name: str
+    identity: str
+
+
+class Lease:
+    """One candidate's view of a Lease."""
+
+    def __init__(self, client: Client, name: LeaseName) -> None:
+        self._client = client
+        self._name = name
+        self._observed: tuple[str, str] | None = None
+        self._observed_at = 0.0
+        self._stop = threading.Event()
+
+    def acquire(self) -> None:
+        """Return once this candidate holds the Lease; failed requests count as somebody else's turn."""
+        while not self._try():
+            self._stop.wait(RETRY_SECONDS)
+
+    def hold(self) -> bool:
+        """Renew until the Lease is lost (True) or `release` is called (False)."""
+        renewed = time.monotonic()
+        while not self._stop.wait(RETRY_SECONDS):
+            if self._try():
+                renewed = time.monotonic()
+            elif time.monotonic() - renewed > RENEW_SECONDS:
+                log.error("leadership lost", extra={"lease": self._name.name})
+                return True
+        return False
+
+    def release(self) -> None:
+        """Give the Lease up, so that the next candidate need not wait for it to run out."""
+        self._stop.set()
+        try:
+            lease = self._client.get(LEASES, self._name.name, namespace=self._name.namespace)
+            if lease["spec"].get("holderIdentity") == self._name.identity:
+                self._write(lease, holder="", seconds=1)
+        except KubeError as error:
+            log.warning("lease not released", extra={"error": error.message})
+
+    def _try(self) -> bool:
+        try:
+            lease = self._client.get(LEASES, self._name.name, namespace=self._name.namespace)
+        except NotFound:
+            return self._create()
+        except KubeError as error:
+            log.warning("lease not read", extra={"error": error.message})
+            return False
+        spec = lease["spec"]
+        holder, seen = spec.get("holderIdentity", ""), (spec.get("holderIdentity", ""), spec.get("renewTime", ""))
+        if seen != self._observed:
+            self._observed, self._observed_at = seen, time.monotonic()
+        waited = time.monotonic() - self._observed_at
+        if holder not in ("", self._name.identity) and waited < spec.get("leaseDurationSeconds", LEASE_SECONDS):
+            return False
+        try:
+            self._write(lease, holder=self._name.identity, seconds=LEASE_SECONDS)
+        except KubeError as error:
+            if not isinstance(error, Conflict):
+                log.warning("lease not renewed", extra={"error": error.message})
+            return False
+        return True
+
+    def _create(self) -> bool:
+        now = _now()
+        spec = {
+            "holderIdentity": self._name.identity,
+            "leaseDurationSeconds": LEASE_SECONDS,
+            "acquireTime": now,
+            "renewTime": now,
+            "leaseTransitions": 0,
+        }
+        metadata = {"name": self._name.name, "namespace": self._name.namespace}
+        try:
+            self._client.create(LEASES, {"metadata": metadata, "spec": spec})
+        except AlreadyExists:
+            return False
+        except KubeError as error:
+            log.warning("lease not created", extra={"error": error.message})
+            return False
+        return True
+
+    def _write(self, lease: dict[str, Any], *, holder: str, seconds: int) -> None:
+        now = _now()
+        spec: dict[str, Any] = {"holderIdentity": holder, "leaseDurationSeconds": seconds, "renewTime": now}
+        if lease["spec"].get("holderIdentity") != holder:
+            spec["acquireTime"] = now
+            spec["leaseTransitions"] = lease["spec"].get("leaseTransitions", 0) + 1
+        patch = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]}, "spec": spec}
+        self._client.patch(LEASES, self._name.name, patch, namespace=self._name.namespace)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
