@@ -80,7 +80,8 @@ def _provide(observed: Observed, now: datetime) -> Plan:
         return _keep_if_bound(observed, request)
     try:
         frozen = request.freeze()
-        secret = request.secret(frozen.deletion_policy)
+        policy = frozen.deletion_policy if observed.instance is None else _policy(observed, observed.instance)
+        secret = request.secret(policy)
         name = request.instance_name(frozen)
     except TemplateError as error:
         return _keep_if_bound(observed, stalled(ConditionReason.TEMPLATE_INVALID, str(error)))
@@ -186,20 +187,39 @@ def _last_success(observed: Observed) -> Entry | None:
 
 
 def _refreeze(observed: Observed, instance: DatabaseInstance, frozen: Frozen) -> Plan | None:
-    """Take over another deletion policy, and an edited class as long as it means the same database."""
-    if instance.class_generation == frozen.class_generation or instance.phase == "Bound":
-        if instance.deletion_policy != frozen.deletion_policy:
-            return Plan(UpdateInstance(instance, refrozen(instance, frozen.deletion_policy)))
+    """Take over another deletion policy, and an edited class until the database exists.
+
+    Only the class's editing counts: relabelling a Database must not change whom its procedures act on.
+    """
+    policy = _policy(observed, instance)
+    if policy != instance.deletion_policy:
+        return Plan(UpdateInstance(instance, refrozen(instance, policy)))
+    if instance.phase == "Bound" or not _class_edited(observed, instance) or _same_calls(instance, frozen):
         return None
-    if not _same_identity(instance, frozen):
-        if not observed.ledger.may_exist:
-            return Plan(DeleteInstance(instance))
-        message = (
-            f"DatabaseClass {frozen.class_name!r} was edited and now names another database than the one that "
-            "this Database has begun to create; undo the edit, or delete the Database and apply it again"
-        )
-        return Plan(verdict=stalled(ConditionReason.IDENTITY_CHANGED, message))
-    return Plan(UpdateInstance(instance, frozen))
+    if _same_identity(instance, frozen):
+        return Plan(UpdateInstance(instance, replace(frozen, deletion_policy=policy)))
+    if not observed.ledger.may_exist:
+        return Plan(DeleteInstance(instance))
+    message = (
+        f"DatabaseClass {frozen.class_name!r} was edited and now names another database than the one that "
+        "this Database has begun to create; undo the edit, or delete the Database and apply it again"
+    )
+    return Plan(verdict=stalled(ConditionReason.IDENTITY_CHANGED, message))
+
+
+def _class_edited(observed: Observed, instance: DatabaseInstance) -> bool:
+    cls = observed.cls
+    if cls is None:
+        return False
+    metadata = cls.metadata
+    recreated = bool(
+        metadata.created_at and instance.metadata.created_at and metadata.created_at > instance.metadata.created_at
+    )
+    return recreated or (metadata.name, metadata.generation) != (instance.class_name, instance.class_generation)
+
+
+def _same_calls(instance: DatabaseInstance, frozen: Frozen) -> bool:
+    return dict(frozen.calls) == dict(instance.calls) and _same_identity(instance, frozen)
 
 
 def _same_identity(instance: DatabaseInstance, frozen: Frozen) -> bool:

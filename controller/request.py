@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from api.binding import secret_name, secret_type
+from api.classes import argument_name
 from api.engines import ENGINES
 from api.identity import normalise
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, DeletionPolicy, OperationType
 from api.labels import REQUESTED_BY
-from api.operation import DatabaseReference, OperationSpec, SecretTarget, Server, Text
+from api.operation import Call, DatabaseReference, OperationSpec, SecretTarget, Server, Text
 from api.rendering import instance_name_for, render_call, render_identity, render_secret_format, template_values
 from api.templates import Template
 from controller.basis import basis_of
@@ -92,12 +93,25 @@ def operation_spec(
         class_name=instance.class_name,
         driver=instance.driver.value,
         server=server_of(endpoint, instance),
-        calls=tuple(instance.calls[name] for name in CALLS[kind]),
+        calls=tuple(_current(instance.calls[name], observed.cls, name) for name in CALLS[kind]),
         secret=secret,
         requested_by=requester(observed),
         basis=basis_of(observed),
     )
     return _bound(spec)
+
+
+def _current(frozen: Call, cls: DatabaseClass | None, kind: str) -> Call:
+    """The frozen call under the name and time limit that the class gives its procedure by now.
+
+    The arguments stay as they were frozen, and so does everything when the class asks for other ones.
+    """
+    template = None if cls is None else cls.operations.get(kind)
+    if template is None or {argument.name for argument in frozen.arguments} != {
+        argument_name(key) for key in template.inputs
+    }:
+        return frozen
+    return replace(frozen, procedure=template.name, timeout=template.timeout)
 
 
 def requester(observed: Observed) -> str:

@@ -1,0 +1,442 @@
+"""What the controller decides, situation by situation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from api.labels import FINALIZER
+from api.reasons import ConditionReason, Reason
+from controller.ledger import Entry
+from controller.observed import Namespace, Observed
+from controller.plan import Plan, plan
+from controller.request import Request, operation_spec
+from controller.steps import (
+    AddFinalizer,
+    ClaimInstance,
+    DeleteInstance,
+    DeletePassword,
+    RemoveFinalizer,
+    ReportLost,
+    RevokeRights,
+    SetPhase,
+    StartJob,
+    StartOperation,
+    UpdateInstance,
+)
+from tests.controller.builders import (
+    NOW,
+    database,
+    database_class,
+    endpoint,
+    instance,
+    job,
+    metadata,
+    observed,
+    operation,
+    reported,
+)
+
+
+def entry_of(world: Observed, kind: str = "create") -> Entry:
+    """The Operation that would come next in `world`."""
+    held = world.instance
+    assert held is not None
+    assert world.endpoint is not None
+    assert world.cls is not None
+    secret = None
+    if kind != "delete":
+        secret = Request(database(), world.endpoint, world.cls).secret("Delete")
+    return operation(operation_spec(world, held, kind, secret))
+
+
+def after(world: Observed, kind: str, reason: Reason | None, **how: Any) -> Observed:
+    """`world` after one more Operation, running when `reason` is None."""
+    entry = entry_of(world, kind)
+    if reason is not None:
+        entry = reported(entry, reason, **how)
+    return replace(world, entries=(*world.entries, entry))
+
+
+def verdict(decided: Plan) -> tuple[bool, str]:
+    assert decided.verdict is not None
+    return decided.verdict.ready, decided.verdict.reason
+
+
+class TestProviding:
+    def test_a_database_without_our_finalizer_is_held_before_anything_else(self) -> None:
+        decided = plan(observed(database=database(finalizers=())), NOW)
+
+        assert isinstance(decided.step, AddFinalizer)
+
+    def test_a_new_database_claims_its_instance(self) -> None:
+        decided = plan(observed(), NOW)
+
+        assert isinstance(decided.step, ClaimInstance)
+        assert decided.step.name.startswith("db-")
+        assert dict(decided.step.frozen.calls).keys() == {"create", "delete"}
+
+    def test_a_claim_is_followed_by_the_first_create(self) -> None:
+        decided = plan(observed(instance=instance()), NOW)
+
+        assert isinstance(decided.step, StartOperation)
+        assert (decided.step.spec.type, decided.step.spec.sequence, decided.step.spec.attempt) == ("create", 1, 1)
+
+    def test_an_operation_without_a_job_gets_one(self) -> None:
+        world = after(observed(instance=instance()), "create", None)
+
+        assert isinstance(plan(world, NOW).step, StartJob)
+
+    def test_a_running_job_is_waited_for(self) -> None:
+        world = after(observed(instance=instance()), "create", None)
+        world = replace(world, jobs={world.entries[0].name: job(world.entries[0].name)})
+
+        decided = plan(world, NOW)
+
+        assert decided.step is None
+        assert verdict(decided) == (False, "Provisioning")
+
+    def test_a_job_that_ended_without_a_word_is_written_off(self) -> None:
+        world = after(observed(instance=instance()), "create", None)
+        name = world.entries[0].name
+        world = replace(world, jobs={name: job(name, "Failed", "BackoffLimitExceeded")})
+
+        decided = plan(world, NOW)
+
+        assert isinstance(decided.step, ReportLost)
+        assert decided.step.reason is Reason.JOB_LOST
+
+    def test_a_job_that_ran_out_of_time_is_written_off_too(self) -> None:
+        world = after(observed(instance=instance()), "create", None)
+        name = world.entries[0].name
+        world = replace(world, jobs={name: job(name, "Failed", "DeadlineExceeded")})
+
+        decided = plan(world, NOW)
+
+        assert isinstance(decided.step, ReportLost)
+        assert decided.step.reason is Reason.JOB_NOT_STARTED
+
+    def test_success_binds_the_instance_and_makes_the_database_ready(self) -> None:
+        world = after(observed(instance=instance()), "create", Reason.SUCCEEDED)
+
+        decided = plan(world, NOW)
+
+        assert isinstance(decided.step, SetPhase)
+        assert decided.step.phase == "Bound"
+        assert verdict(decided) == (True, "Provisioned")
+
+    def test_a_bound_database_asks_for_nothing(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+
+        decided = plan(world, NOW)
+
+        assert decided.step is None
+        assert decided.look_again is None
+        assert verdict(decided) == (True, "Provisioned")
+
+    def test_a_bound_database_stays_ready_while_its_class_is_gone(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+
+        decided = plan(replace(world, cls=None, endpoint=None), NOW)
+
+        assert verdict(decided) == (True, "Provisioned")
+        assert decided.step is None
+
+    def test_rights_are_taken_back_once_the_job_has_reported(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+        world = replace(world, accounts=frozenset({world.entries[0].name}))
+
+        decided = plan(world, NOW)
+
+        assert isinstance(decided.step, RevokeRights)
+        assert verdict(decided) == (True, "Provisioned")
+
+    def test_rights_of_a_running_job_stay(self) -> None:
+        world = after(observed(instance=instance()), "create", None)
+        name = world.entries[0].name
+        world = replace(world, accounts=frozenset({name}), jobs={name: job(name)})
+
+        assert plan(world, NOW).step is None
+
+    def test_a_generated_password_lives_as_long_as_attempts_may_need_it(self) -> None:
+        failed = after(observed(instance=instance()), "create", Reason.PROCEDURE_FAILED)
+        failed = replace(failed, passwords=frozenset({"db-instance-1"}))
+        done = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+        done = replace(done, passwords=frozenset({"db-instance-1"}))
+
+        assert plan(failed, NOW).step is None
+        assert plan(done, NOW).step == DeletePassword("db-instance-1")
+
+
+class TestRefusing:
+    def test_a_missing_endpoint_stalls(self) -> None:
+        decided = plan(observed(endpoint=None, cls=None), NOW)
+
+        assert verdict(decided) == (False, ConditionReason.ENDPOINT_MISSING)
+        assert decided.verdict is not None
+        assert decided.verdict.stalled
+
+    def test_a_missing_class_stalls(self) -> None:
+        assert verdict(plan(observed(cls=None), NOW)) == (False, ConditionReason.CLASS_MISSING)
+
+    def test_a_namespace_that_lost_its_label_cannot_claim(self) -> None:
+        picky = endpoint(allowedNamespaces={"from": "Selector", "selector": {"matchLabels": {"tier": "gold"}}})
+
+        assert verdict(plan(observed(endpoint=picky), NOW)) == (False, ConditionReason.NAMESPACE_NOT_ALLOWED)
+
+    def test_a_namespace_with_the_label_can(self) -> None:
+        picky = endpoint(allowedNamespaces={"from": "Selector", "selector": {"matchLabels": {"tier": "gold"}}})
+        gold = Namespace.parse({"metadata": metadata("team-a", labels={"tier": "gold"})})
+
+        assert isinstance(plan(observed(endpoint=picky, namespace=gold), NOW).step, ClaimInstance)
+
+    def test_what_somebody_else_holds_is_refused_without_saying_who(self) -> None:
+        other = replace(instance("Bound"), claim=None)
+
+        decided = plan(observed(namesake=other), NOW)
+
+        assert decided.step is None
+        assert verdict(decided) == (False, ConditionReason.NAME_TAKEN)
+        assert decided.look_again is not None
+
+    def test_a_template_without_a_value_stalls_with_its_name(self) -> None:
+        needy = database_class(operations={"create": {"name": "c", "inputs": {"size": "{{ .Params.size }}"}}})
+
+        decided = plan(observed(cls=needy), NOW)
+
+        assert verdict(decided) == (False, ConditionReason.TEMPLATE_INVALID)
+        assert decided.verdict is not None
+        assert ".Params.size" in decided.verdict.message
+
+    @pytest.mark.parametrize("secrets", [{}, {"main-account": None}])
+    def test_no_job_starts_without_the_endpoints_secret(self, secrets: dict[str, None]) -> None:
+        decided = plan(observed(instance=instance(), secrets=secrets), NOW)
+
+        assert decided.step is None
+        assert verdict(decided) == (False, Reason.ENDPOINT_INVALID)
+        assert decided.verdict is not None
+        assert "main-account" in decided.verdict.message
+
+
+class TestTryingAgain:
+    def test_a_retryable_failure_waits_and_goes_on_as_the_next_attempt(self) -> None:
+        world = after(observed(instance=instance()), "create", Reason.PROCEDURE_FAILED)
+
+        waiting = plan(world, NOW)
+        assert waiting.step is None
+        assert waiting.look_again is not None
+        later = plan(world, waiting.look_again)
+
+        assert isinstance(later.step, StartOperation)
+        assert (later.step.spec.sequence, later.step.spec.attempt) == (1, 2)
+
+    def test_a_stalled_failure_says_so_and_is_tried_slowly(self) -> None:
+        world = after(observed(instance=instance()), "create", Reason.PROCEDURE_MISSING)
+
+        decided = plan(world, NOW)
+
+        assert decided.verdict is not None
+        assert decided.verdict.stalled
+        assert decided.look_again is not None
+        assert decided.look_again - NOW > timedelta(minutes=3)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"endpoint": endpoint(generation=2)},
+            {"cls": database_class(generation=2)},
+            {
+                "database": replace(
+                    database(), metadata=replace(database().metadata, annotations={"dbaas.bedag.ch/retry": "x"})
+                )
+            },
+        ],
+        ids=["endpoint", "class", "retry annotation"],
+    )
+    def test_a_change_of_what_it_rests_on_tries_a_stalled_request_at_once(self, change: dict[str, Any]) -> None:
+        world = after(observed(instance=instance()), "create", Reason.CREDENTIALS_REFUSED, called=False)
+
+        decided = plan(replace(world, **change), NOW)
+
+        assert isinstance(decided.step, StartOperation)
+        assert decided.step.spec.attempt == 2
+
+    def test_a_procedure_that_fails_too_often_stalls(self) -> None:
+        world = observed(instance=instance(), cls=database_class(retry={"limit": 2, "backoff": "1s"}))
+        for _ in range(3):
+            world = after(world, "create", Reason.PROCEDURE_FAILED)
+
+        decided = plan(world, NOW)
+
+        assert decided.verdict is not None
+        assert decided.verdict.stalled
+        assert decided.verdict.reason == Reason.PROCEDURE_FAILED
+
+    def test_a_server_that_is_away_never_stalls(self) -> None:
+        world = observed(instance=instance())
+        for _ in range(30):
+            world = after(world, "create", Reason.ENDPOINT_UNREACHABLE, called=False)
+
+        decided = plan(world, NOW)
+
+        assert decided.verdict is not None
+        assert decided.verdict.reconciling
+        assert decided.look_again is not None
+        assert decided.look_again - NOW < timedelta(minutes=2)
+
+    def test_a_mended_class_is_taken_over_while_nothing_is_bound(self) -> None:
+        world = after(observed(instance=instance()), "create", Reason.ARGUMENTS_INVALID, called=False)
+        name = "{{ .Metadata.namespace }}-{{ .Metadata.name }}"
+        mended = database_class(generation=2, operations={"create": {"name": "create_db", "inputs": {"k8sName": name}}})
+
+        decided = plan(replace(world, cls=mended), NOW)
+
+        assert isinstance(decided.step, UpdateInstance)
+        assert dict(decided.step.frozen.calls)["create"].arguments[0].name == "k8sName"
+
+    def test_a_class_edited_to_mean_another_database_stalls_once_something_may_exist(self) -> None:
+        world = after(observed(instance=instance()), "create", Reason.PROCEDURE_FAILED)
+        other = database_class(generation=2, identity="{{ .Metadata.name }}")
+
+        assert verdict(plan(replace(world, cls=other), NOW)) == (False, ConditionReason.IDENTITY_CHANGED)
+
+    def test_a_class_edited_to_mean_another_database_is_claimed_anew_when_nothing_ran(self) -> None:
+        world = after(observed(instance=instance()), "create", Reason.ENDPOINT_UNREACHABLE, called=False)
+        other = database_class(generation=2, identity="{{ .Metadata.name }}")
+
+        assert isinstance(plan(replace(world, cls=other), NOW).step, DeleteInstance)
+
+    def test_relabelling_never_changes_whom_a_procedure_acts_on(self) -> None:
+        labelled = database_class(
+            operations={"create": {"name": "c", "inputs": {"team": "{{ .Metadata.labels.team }}"}}},
+        )
+        red = replace(database(), metadata=replace(database().metadata, labels={"team": "red"}))
+        frozen = Request(red, endpoint(), labelled).freeze()
+        blue = replace(red, metadata=replace(red.metadata, labels={"team": "blue"}))
+        world = observed(database=blue, cls=labelled, instance=instance(calls=frozen.calls))
+
+        decided = plan(world, NOW)
+
+        assert isinstance(decided.step, StartOperation)
+        assert decided.step.spec.calls[0].arguments[0].template.literal == "red"
+
+
+class TestEnding:
+    def test_a_database_that_never_claimed_is_let_go(self) -> None:
+        assert isinstance(plan(observed(database=database(deleted=True)), NOW).step, RemoveFinalizer)
+
+    def test_a_claim_under_which_nothing_ran_is_given_up_without_a_call(self) -> None:
+        world = observed(database=database(deleted=True), instance=instance())
+        world = after(world, "create", Reason.ENDPOINT_UNREACHABLE, called=False)
+
+        assert isinstance(plan(world, NOW).step, DeleteInstance)
+
+    def test_an_operation_under_way_ends_first(self) -> None:
+        world = after(observed(database=database(deleted=True), instance=instance()), "create", None)
+        world = replace(world, jobs={world.entries[0].name: job(world.entries[0].name)})
+
+        decided = plan(world, NOW)
+
+        assert decided.step is None
+        assert verdict(decided) == (False, ConditionReason.DELETING)
+
+    def test_a_database_that_may_exist_is_deleted_by_its_frozen_inputs_alone(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+        world = replace(world, database=database(deleted=True), cls=None, namespace=None)
+
+        marked = plan(world, NOW)
+        assert isinstance(marked.step, SetPhase)
+        assert marked.step.phase == "Deleting"
+        decided = plan(replace(world, instance=instance("Deleting")), NOW)
+
+        assert isinstance(decided.step, StartOperation)
+        assert decided.step.spec.type == "delete"
+        assert decided.step.spec.sequence == 2
+        assert decided.step.spec.secret is None
+
+    def test_a_failed_create_that_may_have_acted_is_deleted_too(self) -> None:
+        world = after(observed(instance=instance()), "create", Reason.JOB_LOST)
+        world = replace(world, database=database(deleted=True))
+
+        assert isinstance(plan(world, NOW).step, SetPhase)
+
+    def test_after_the_delete_the_claim_and_then_the_finalizer_go(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+        world = replace(world, database=database(deleted=True), instance=instance("Deleting"))
+        world = after(world, "delete", Reason.SUCCEEDED)
+
+        assert isinstance(plan(world, NOW).step, DeleteInstance)
+        assert isinstance(plan(replace(world, instance=None), NOW).step, RemoveFinalizer)
+
+    def test_a_failed_delete_holds_the_database_and_says_why(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+        world = replace(world, database=database(deleted=True), instance=instance("Deleting"))
+        world = after(world, "delete", Reason.PROCEDURE_FAILED)
+
+        decided = plan(world, NOW)
+
+        assert decided.step is None
+        assert decided.verdict is not None
+        assert decided.verdict.message == "deletion: as reported"
+        assert decided.look_again is not None
+
+    def test_retain_releases_the_instance_and_calls_nothing(self) -> None:
+        world = after(observed(instance=instance("Bound", deletion_policy="Retain")), "create", Reason.SUCCEEDED)
+        world = replace(world, database=database(deleted=True))
+
+        released = plan(world, NOW)
+        assert isinstance(released.step, SetPhase)
+        assert released.step.phase == "Released"
+        world = replace(world, instance=instance("Released", deletion_policy="Retain"))
+
+        assert isinstance(plan(world, NOW).step, RemoveFinalizer)
+
+    def test_setting_retain_while_terminating_ends_a_delete_that_cannot_succeed(self) -> None:
+        world = after(observed(instance=instance("Deleting")), "create", Reason.SUCCEEDED)
+        world = after(world, "delete", Reason.PROCEDURE_MISSING)
+        world = replace(world, database=database(deleted=True, deletionPolicy="Retain"))
+
+        decided = plan(world, NOW)
+
+        assert isinstance(decided.step, UpdateInstance)
+        assert decided.step.frozen.deletion_policy == "Retain"
+
+    def test_an_orphan_is_deleted_like_its_database_would_have_been(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+
+        decided = plan(replace(world, database=None, instance=instance("Deleting")), NOW)
+
+        assert isinstance(decided.step, StartOperation)
+        assert decided.step.spec.type == "delete"
+
+    def test_nothing_is_deleted_for_a_claim_that_ended_before(self) -> None:
+        """An earlier claim of the same instance name is no reason to believe that this one made anything."""
+        world = after(observed(instance=instance()), "create", Reason.SUCCEEDED)
+        former = tuple(replace(entry, instance_uid="another") for entry in world.entries)
+
+        decided = plan(replace(world, entries=former, database=database(deleted=True)), NOW)
+
+        assert isinstance(decided.step, DeleteInstance)
+
+    def test_a_new_claim_counts_on_from_the_old_ones_operations(self) -> None:
+        world = after(observed(instance=instance()), "create", Reason.SUCCEEDED)
+        former = tuple(replace(entry, instance_uid="another") for entry in world.entries)
+
+        decided = plan(replace(world, entries=former), NOW)
+
+        assert isinstance(decided.step, StartOperation)
+        assert (decided.step.spec.sequence, decided.step.spec.attempt) == (2, 1)
+
+    def test_a_database_of_the_same_name_waits_for_the_former_ones_end(self) -> None:
+        decided = plan(observed(former=instance("Deleting", uid="former")), NOW)
+
+        assert decided.step is None
+        assert verdict(decided) == (False, ConditionReason.FORMER_DATABASE)
+
+    def test_other_finalizers_do_not_keep_ours(self) -> None:
+        held = database(deleted=True, finalizers=(FINALIZER, "example.test/other"))
+
+        assert plan(observed(database=held), NOW).step == RemoveFinalizer(held)
