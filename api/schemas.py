@@ -38,6 +38,7 @@ PARAMETERS_LIMIT = 65536
 _VALUE_LIMIT = 16384
 
 Json = Mapping[str, Any]
+AnyField = fields.Field[Any] | None
 
 
 class Pattern(validate.Validator):
@@ -411,20 +412,23 @@ def faults(kind: str, manifest: Json) -> list[Fault]:
         found.append(Fault("spec", "is required"))
     else:
         part = _PARTS[kind]
-        found += _flat("spec", part, part.schema.validate(_without_nulls(manifest["spec"])))
+        found += _flat("spec", part, part.schema.validate(_without_nulls(part, manifest["spec"])))
     return sorted(found)
 
 
-def _without_nulls(value: Any) -> Any:
-    # The API server drops them before it looks at anything else.
-    if isinstance(value, Mapping):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_without_nulls(inner) for inner in value]
+def _without_nulls(field: AnyField, value: Any) -> Any:
+    # The API server drops the nulls of fields that it knows, before it looks at anything else.
+    if isinstance(field, Part) and isinstance(value, Mapping):
+        known = _children(field)
+        return {k: _without_nulls(known.get(k), v) for k, v in value.items() if v is not None or k not in known}
+    if isinstance(field, Map) and isinstance(value, Mapping):
+        return {k: _without_nulls(field.value_field, v) for k, v in value.items() if v is not None}
+    if isinstance(field, Items) and isinstance(value, list):
+        return [_without_nulls(field.inner, element) for element in value]
     return value
 
 
-def _flat(path: str, field: fields.Field[Any] | None, messages: Any) -> Iterator[Fault]:
+def _flat(path: str, field: AnyField, messages: Any) -> Iterator[Fault]:
     """One fault per message of marshmallow's tree, each with its path."""
     if not isinstance(messages, Mapping):
         for message in messages if isinstance(messages, list) else [messages]:
@@ -438,11 +442,9 @@ def _flat(path: str, field: fields.Field[Any] | None, messages: Any) -> Iterator
         elif isinstance(field, Items):
             yield from _flat(f"{path}[{key}]", field.inner, inner)
         else:
-            yield from _flat(f"{path}.{key}", _child(field, key), inner)
+            child = _children(field).get(key) if isinstance(field, Part) else None
+            yield from _flat(f"{path}.{key}", child, inner)
 
 
-def _child(field: fields.Field[Any] | None, key: str) -> fields.Field[Any] | None:
-    if not isinstance(field, Part):
-        return None
-    children = field.schema.fields.items()
-    return next((child for name, child in children if (child.data_key or name) == key), None)
+def _children(part: Part) -> dict[str, fields.Field[Any]]:
+    return {child.data_key or name: child for name, child in part.schema.fields.items()}
