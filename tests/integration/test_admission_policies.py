@@ -1,0 +1,464 @@
+"""What the ValidatingAdmissionPolicies leave of the rights that RBAC grants, asked of a real API server.
+
+Every request is made as one of the chart's own accounts, with the roles that the chart gives it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from api.binding import secret_name
+from api.identity import instance_name
+from api.labels import FINALIZER, LABEL_CREDENTIALS, MANAGED_BY, MANAGED_BY_VALUE
+from api.operation import operation_name
+from api.resources import (
+    CLASSES,
+    DATABASES,
+    JOBS,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    OPERATIONS,
+    ROLE_BINDINGS,
+    ROLES,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    VALIDATING_WEBHOOKS,
+    Resource,
+)
+from tests.chart.apiserver import CHART, Answer, ApiServer, running_api_server
+
+pytestmark = pytest.mark.integration
+
+HOME = "dbaas-system"
+AWAY = "shop"
+CONTROLLER = f"system:serviceaccount:{HOME}:dbaas-controller"
+WEBHOOK = f"system:serviceaccount:{HOME}:dbaas-webhook"
+INSTANCE = instance_name("postgresql", "db.example.test", 5432, "shop_orders")
+OPERATION = operation_name(INSTANCE, 1, 1)
+OTHER_OPERATION = operation_name(INSTANCE, 2, 1)
+JOB = f"system:serviceaccount:{HOME}:{OPERATION}"
+SECRET = secret_name("orders")
+REPORT = {
+    "outcome": "Succeeded",
+    "reason": "Succeeded",
+    "message": "",
+    "startedAt": "2026-01-01T00:00:00Z",
+    "finishedAt": "2026-01-01T00:00:01Z",
+    "called": True,
+    "reportedBy": "Job",
+}
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ApiServer]:
+    """An API server with the chart installed, and its webhooks out of the way: nothing runs that could answer them."""
+    with running_api_server() as server:
+        for namespace in (HOME, AWAY):
+            server.ask("POST", NAMESPACES.path(), {"metadata": {"name": namespace}})
+        server.helm("install", "dbaas", str(CHART), "--namespace", HOME)
+        for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+            server.ask("DELETE", resource.path("dbaas"))
+        for name in (OPERATION, OTHER_OPERATION):
+            created = server.ask("POST", OPERATIONS.path(namespace=HOME), operation(name))
+            assert created.accepted, created.message
+        wait_for_policies(server)
+        yield server
+
+
+def wait_for_policies(server: ApiServer) -> None:
+    """The API server compiles new policies within a second; the last one in force means that all are."""
+    probes = (
+        (SERVICE_ACCOUNTS, HOME, {"metadata": {"name": "probe"}}),
+        (SECRETS, HOME, token_secret("probe")),
+        (ROLES, AWAY, {"metadata": {"name": "probe"}}),
+    )
+    deadline = time.monotonic() + 30
+    while True:
+        refusals = [create(server, *probe, dry=True) for probe in probes]
+        refusals.append(server.merge(status_path(OPERATION) + "?dryRun=All", {}, WEBHOOK))
+        if all("ValidatingAdmissionPolicy" in refusal.message for refusal in refusals):
+            return
+        assert time.monotonic() < deadline, [refusal.message for refusal in refusals]
+        time.sleep(0.1)
+
+
+def operation(name: str) -> Json:
+    return {
+        "apiVersion": OPERATIONS.api_version,
+        "kind": OPERATIONS.kind,
+        "metadata": {"name": name},
+        "spec": {
+            "version": 1,
+            "type": "create",
+            "sequence": 1,
+            "attempt": 1,
+            "databaseRef": {"namespace": AWAY, "name": "orders", "uid": "u"},
+            "instanceRef": {"name": INSTANCE, "uid": "u"},
+            "identity": "shop_orders",
+            "className": "postgres",
+            "driver": "postgres",
+            "server": {
+                "endpoint": "main",
+                "host": "db.example.test",
+                "port": 5432,
+                "tls": {"mode": "VerifyFull", "minimumVersion": "1.2"},
+            },
+            "calls": [{"procedure": "create_db", "timeout": "60s"}],
+            "requestedBy": "alice",
+            "basis": "b",
+        },
+    }
+
+
+def status_path(name: str) -> str:
+    return OPERATIONS.path(name, namespace=HOME, subresource="status")
+
+
+def create(
+    server: ApiServer, resource: Resource, namespace: str, body: Mapping[str, Any], *, dry: bool = False
+) -> Answer:
+    """As the controller."""
+    path = resource.path(namespace=namespace) + ("?dryRun=All" if dry else "")
+    return server.ask("POST", path, {"apiVersion": resource.api_version, "kind": resource.kind, **body}, CONTROLLER)
+
+
+def credentials(name: str = SECRET, **changes: Any) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "labels": {LABEL_CREDENTIALS: "true"}},
+        "type": "servicebinding.io/postgresql",
+        **changes,
+    }
+
+
+def token_secret(name: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "annotations": {"kubernetes.io/service-account.name": "dbaas-controller"}},
+        "type": "kubernetes.io/service-account-token",
+    }
+
+
+def role(name: str = OPERATION, **rule: Any) -> Json:
+    rule = {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "resourceNames": [SECRET],
+        "verbs": ["create", "get", "patch"],
+        **rule,
+    }
+    return {"metadata": {"name": name, "labels": {MANAGED_BY: MANAGED_BY_VALUE}}, "rules": [rule]}
+
+
+def role_binding(name: str = OPERATION, role: str = OPERATION, kind: str = "Role", **subject: Any) -> Json:
+    return {
+        "metadata": {"name": name, "labels": {MANAGED_BY: MANAGED_BY_VALUE}},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": HOME, **subject}],
+    }
+
+
+def job(name: str = OPERATION, account: str = OPERATION, **pod: Any) -> Json:
+    container = {
+        "name": "job",
+        "image": "provisioner-job",
+        "securityContext": {"allowPrivilegeEscalation": False},
+        **pod.pop("container", {}),
+    }
+    spec = {"restartPolicy": "Never", "serviceAccountName": account, "containers": [container], **pod}
+    return {"metadata": {"name": name}, "spec": {"template": {"spec": spec}}}
+
+
+@pytest.fixture
+def granted(cluster: ApiServer) -> Iterator[None]:
+    """What the controller gives a Job for as long as it runs; that it may is the first thing to see."""
+    for resource, body in ((ROLES, role()), (ROLE_BINDINGS, role_binding())):
+        made = create(cluster, resource, AWAY, body)
+        assert made.accepted, made.message
+    yield
+    for resource in (ROLE_BINDINGS, ROLES):
+        gone = cluster.ask("DELETE", resource.path(OPERATION, namespace=AWAY), user=CONTROLLER)
+        assert gone.accepted, gone.message
+
+
+def refused_by_policy(answer: Answer, words: str) -> bool:
+    return answer.status in (403, 422) and "ValidatingAdmissionPolicy" in answer.message and words in answer.message
+
+
+# A Job
+
+
+@pytest.mark.usefixtures("granted")
+def test_a_job_writes_its_secret_whether_it_is_there_or_not(cluster: ApiServer) -> None:
+    path = SECRETS.path(SECRET, namespace=AWAY)
+    try:
+        first = cluster.apply(path, credentials(stringData={"password": "a"}), JOB)
+        again = cluster.apply(path, credentials(stringData={"password": "b"}), JOB)
+
+        assert (first.status, again.status) == (201, 200)
+    finally:
+        cluster.ask("DELETE", path)
+
+
+@pytest.mark.usefixtures("granted")
+def test_a_job_creates_and_reads_no_other_secret(cluster: ApiServer) -> None:
+    other = SECRETS.path("other-credentials", namespace=AWAY)
+
+    assert cluster.apply(other, credentials("other-credentials"), JOB).status == 403
+    assert cluster.ask("POST", SECRETS.path(namespace=AWAY), credentials("other-credentials"), JOB).status == 403
+    assert cluster.ask("GET", other, user=JOB).status == 403
+    assert cluster.ask("GET", SECRETS.path(namespace=AWAY), user=JOB).status == 403
+    assert cluster.ask("DELETE", SECRETS.path(SECRET, namespace=AWAY), user=JOB).status == 403
+
+
+@pytest.mark.usefixtures("granted")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type": "Opaque"},
+        {"type": "kubernetes.io/service-account-token"},
+        {"metadata": {"name": SECRET}},
+        {"metadata": {"name": SECRET, "labels": {LABEL_CREDENTIALS: "false"}}},
+    ],
+)
+def test_a_job_writes_its_secret_in_no_other_form(cluster: ApiServer, changes: Json) -> None:
+    answer = cluster.apply(SECRETS.path(SECRET, namespace=AWAY), credentials(**changes), JOB)
+
+    assert not answer.accepted, answer.body
+
+
+@pytest.mark.usefixtures("granted")
+def test_a_secret_that_is_not_ours_cannot_be_made_ours(cluster: ApiServer) -> None:
+    """The old object is judged as well: somebody else's Secret of that name stays as it is."""
+    path = SECRETS.path(SECRET, namespace=AWAY)
+    theirs = {"metadata": {"name": SECRET}, "type": "servicebinding.io/postgresql", "stringData": {"a": "b"}}
+    cluster.ask("POST", SECRETS.path(namespace=AWAY), theirs)
+    try:
+        answer = cluster.apply(path, credentials(), JOB)
+
+        assert refused_by_policy(answer, "writes only Secrets of a type servicebinding.io/")
+    finally:
+        cluster.ask("DELETE", path)
+
+
+def test_a_job_has_no_right_before_it_was_granted_and_after_it_was_taken(cluster: ApiServer) -> None:
+    assert cluster.apply(SECRETS.path(SECRET, namespace=AWAY), credentials(), JOB).status == 403
+
+
+def test_a_job_reads_its_operation_by_a_dry_run_of_its_report(cluster: ApiServer) -> None:
+    answer = cluster.merge(status_path(OPERATION) + "?dryRun=All", {}, JOB)
+
+    assert answer.accepted, answer.message
+    assert answer.body["spec"]["calls"][0]["procedure"] == "create_db"
+
+
+def test_a_job_reports_once_and_on_its_own_operation_alone(cluster: ApiServer) -> None:
+    other = cluster.merge(status_path(OTHER_OPERATION), {"status": REPORT}, JOB)
+    read_other = cluster.merge(status_path(OTHER_OPERATION) + "?dryRun=All", {}, JOB)
+    own = cluster.merge(status_path(OPERATION), {"status": REPORT}, JOB)
+    changed = cluster.merge(status_path(OPERATION), {"status": {"message": "other"}}, JOB)
+    withdrawn = cluster.merge(status_path(OPERATION), {"status": None}, JOB)
+
+    assert refused_by_policy(other, "the Operation of its own name")
+    assert refused_by_policy(read_other, "the Operation of its own name")
+    assert own.accepted, own.message
+    assert "the outcome of this Operation has been reported" in changed.message
+    assert "the outcome of this Operation has been reported" in withdrawn.message
+
+
+def test_a_job_has_no_other_right(cluster: ApiServer) -> None:
+    """Neither on its Operation's spec, nor on accounts, tokens, Jobs or Databases."""
+    token = SERVICE_ACCOUNTS.path("dbaas-controller", namespace=HOME, subresource="token")
+
+    assert cluster.merge(OPERATIONS.path(OPERATION, namespace=HOME), {}, JOB).status == 403
+    assert cluster.ask("GET", OPERATIONS.path(OPERATION, namespace=HOME), user=JOB).status == 403
+    assert cluster.ask("DELETE", OPERATIONS.path(OPERATION, namespace=HOME), user=JOB).status == 403
+    assert cluster.ask("POST", token, {"spec": {}}, JOB).status == 403
+    assert cluster.ask("GET", SECRETS.path(namespace=HOME), user=JOB).status == 403
+    assert cluster.ask("GET", DATABASES.path(), user=JOB).status == 403
+
+
+def test_the_webhook_writes_nothing(cluster: ApiServer) -> None:
+    report = cluster.merge(status_path(OTHER_OPERATION), {"status": REPORT}, WEBHOOK)
+
+    assert refused_by_policy(report, "the Operation of its own name")
+    assert cluster.ask("GET", DATABASES.path(), user=WEBHOOK).accepted
+    assert cluster.ask("GET", SECRETS.path("dbaas-webhook-tls", namespace=HOME), user=WEBHOOK).status == 404
+    assert cluster.ask("GET", SECRETS.path("dbaas-webhook-ca", namespace=HOME), user=WEBHOOK).status == 403
+    assert cluster.ask("POST", CLASSES.path(), {"metadata": {"name": "a"}}, WEBHOOK).status == 403
+
+
+# The controller
+
+
+def test_the_controller_reports_for_a_job_that_died(cluster: ApiServer) -> None:
+    report = {**REPORT, "outcome": "Retry", "reason": "JobLost", "reportedBy": "Controller"}
+
+    assert cluster.merge(status_path(OTHER_OPERATION) + "?dryRun=All", {"status": report}, CONTROLLER).accepted
+
+
+def test_the_controller_has_no_secret_outside_its_namespace(cluster: ApiServer) -> None:
+    for method in ("GET", "DELETE"):
+        assert cluster.ask(method, SECRETS.path(SECRET, namespace=AWAY), user=CONTROLLER).status == 403
+    assert cluster.ask("GET", SECRETS.path(), user=CONTROLLER).status == 403
+    assert create(cluster, SECRETS, AWAY, credentials()).status == 403
+
+
+def test_the_controller_keeps_its_secrets_at_home_but_mints_no_token(cluster: ApiServer) -> None:
+    """RBAC alone would let it have the token of any account by making a Secret of that type."""
+    marked = {"metadata": {"name": "a", "annotations": {"kubernetes.io/service-account.name": "default"}}}
+    token = SERVICE_ACCOUNTS.path("dbaas-webhook", namespace=HOME, subresource="token")
+
+    assert create(cluster, SECRETS, HOME, {"metadata": {"name": "a"}, "type": "Opaque"}, dry=True).accepted
+    assert refused_by_policy(create(cluster, SECRETS, HOME, token_secret("a"), dry=True), "tokens of service accounts")
+    assert refused_by_policy(create(cluster, SECRETS, HOME, marked, dry=True), "tokens of service accounts")
+    assert cluster.ask("POST", token, {"spec": {}}, CONTROLLER).status == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        role("mine"),
+        role(resourceNames=[]),
+        role(resourceNames=[SECRET, "other-credentials"]),
+        role(resourceNames=["the-token-of-an-administrator"]),
+        role(resources=["secrets", "pods"]),
+        role(resources=["*"]),
+        role(apiGroups=["*"]),
+        role(verbs=["*"]),
+        role(verbs=["get", "delete"]),
+        {**role(), "rules": role()["rules"] * 2},
+        {**role(), "metadata": {"name": OPERATION}},
+    ],
+)
+def test_the_controller_grants_nothing_but_one_secret_of_credentials(cluster: ApiServer, body: Json) -> None:
+    """It may escalate, so that only the policy holds it."""
+    answer = create(cluster, ROLES, AWAY, body, dry=True)
+
+    assert refused_by_policy(answer, "the operator's Roles")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        role_binding(role="other"),
+        role_binding(name=OTHER_OPERATION, role=OPERATION),
+        role_binding(namespace=AWAY),
+        role_binding(namespace="default"),
+        {**role_binding(), "subjects": [{"kind": "User", "name": OPERATION, "apiGroup": "rbac.authorization.k8s.io"}]},
+        {**role_binding(), "subjects": role_binding()["subjects"] * 2},
+        {**role_binding(), "subjects": []},
+    ],
+)
+@pytest.mark.usefixtures("granted")
+def test_the_controller_binds_a_role_to_its_job_alone(cluster: ApiServer, body: Json) -> None:
+    answer = create(cluster, ROLE_BINDINGS, AWAY, body, dry=True)
+
+    assert refused_by_policy(answer, "the operator's RoleBindings")
+
+
+def test_the_controller_binds_no_cluster_role(cluster: ApiServer) -> None:
+    answer = create(cluster, ROLE_BINDINGS, AWAY, role_binding(role="cluster-admin", kind="ClusterRole"), dry=True)
+
+    assert answer.status == 403
+
+
+@pytest.mark.usefixtures("granted")
+def test_the_controller_changes_no_grant(cluster: ApiServer) -> None:
+    for resource in (ROLES, ROLE_BINDINGS):
+        assert cluster.merge(resource.path(OPERATION, namespace=AWAY), {"rules": []}, CONTROLLER).status == 403
+
+
+def test_the_controller_starts_jobs_under_their_own_account_alone(cluster: ApiServer) -> None:
+    """A Pod under the controller's or another's account would have that account's token."""
+    assert create(cluster, JOBS, HOME, job(), dry=True).accepted
+    assert create(cluster, SERVICE_ACCOUNTS, HOME, {"metadata": {"name": OPERATION}}, dry=True).accepted
+    for account in ("dbaas-controller", "dbaas-webhook", "default", OTHER_OPERATION):
+        answer = create(cluster, JOBS, HOME, job(account=account), dry=True)
+
+        assert refused_by_policy(answer, "service account of their own name")
+
+
+@pytest.mark.parametrize("name", ["dbaas-controller", "default", "db-short-1-1", OPERATION.upper().lower() + "-x"])
+def test_the_controller_makes_only_what_is_called_like_an_operation(cluster: ApiServer, name: str) -> None:
+    for resource, body in ((SERVICE_ACCOUNTS, {"metadata": {"name": name}}), (JOBS, job(name, name))):
+        answer = create(cluster, resource, HOME, body, dry=True)
+
+        assert refused_by_policy(answer, "have the name of an Operation")
+
+
+def test_the_controller_makes_jobs_and_accounts_at_home_alone(cluster: ApiServer) -> None:
+    assert create(cluster, JOBS, AWAY, job(), dry=True).status == 403
+    assert create(cluster, SERVICE_ACCOUNTS, AWAY, {"metadata": {"name": OPERATION}}, dry=True).status == 403
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        {"hostNetwork": True},
+        {"hostPID": True},
+        {"hostIPC": True},
+        {"volumes": [{"name": "node", "hostPath": {"path": "/"}}]},
+        {"container": {"securityContext": {}}},
+    ],
+)
+def test_a_job_gets_no_part_of_its_node(cluster: ApiServer, pod: Json) -> None:
+    answer = create(cluster, JOBS, HOME, job(**pod), dry=True)
+
+    assert refused_by_policy(answer, "no part of their node")
+
+
+def test_policies_concern_nobody_else(cluster: ApiServer) -> None:
+    """People and other operators, even in the same namespace, make what they like."""
+    neighbour = f"system:serviceaccount:{HOME}:neighbour"
+    binding = {
+        "metadata": {"name": "neighbour"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "neighbour", "namespace": HOME}],
+    }
+    cluster.ask("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    bodies = ((SECRETS, {"metadata": {"name": "a"}}), (ROLES, role("a", verbs=["*"])), (JOBS, job("a", "default")))
+    for resource, body in bodies:
+        answer = cluster.ask("POST", resource.path(namespace=AWAY) + "?dryRun=All", body, neighbour)
+
+        assert answer.accepted, answer.message
+
+
+def test_no_policy_has_a_fault_in_its_expressions(cluster: ApiServer) -> None:
+    """An expression that fails refuses everything; what the tests above accept has passed all of them."""
+    policies = cluster.ask("GET", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies").body["items"]
+
+    assert {policy["metadata"]["name"] for policy in policies} == {
+        "dbaas-grants",
+        "dbaas-jobs",
+        "dbaas-operations",
+        "dbaas-secrets",
+    }
+    assert all(policy["spec"]["failurePolicy"] == "Fail" for policy in policies)
+
+
+# The finalizer
+
+
+def test_the_controller_takes_finalizers_off_and_writes_status(cluster: ApiServer) -> None:
+    body = {
+        "apiVersion": DATABASES.api_version,
+        "kind": DATABASES.kind,
+        "metadata": {"name": "orders", "finalizers": [FINALIZER]},
+        "spec": {"endpoint": "main"},
+    }
+    path = DATABASES.path("orders", namespace=AWAY)
+    assert cluster.ask("POST", DATABASES.path(namespace=AWAY), body).accepted
+    status = DATABASES.path("orders", namespace=AWAY, subresource="status")
+
+    assert cluster.merge(status, {"status": {"observedGeneration": 1}}, CONTROLLER).accepted
+    assert cluster.ask("DELETE", path).accepted
+    assert cluster.merge(path, {"metadata": {"finalizers": None}}, CONTROLLER).accepted
+    assert cluster.ask("GET", path).status == 404
