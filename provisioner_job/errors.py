@@ -1,0 +1,36 @@
+"""How a Job fails: one exception, whose reason decides whether it is tried again.
+
+Everything that goes wrong on purpose is a `Failure`; anything else that escapes is a defect (reason `Crashed`).
+"""
+
+from __future__ import annotations
+
+from api.reasons import Outcome, Reason
+
+MESSAGE_CHARACTERS = 500
+"""Foreign sentences are cut here: a condition is read in a terminal, and a server may quote what it was given."""
+
+
+class Failure(Exception):
+    """An Operation cannot go on; `str()` is the sentence that its condition and its log show.
+
+    message: safe to show to the user of the Database: no secret, no context, detail, hint or statement of a server.
+    code: SQLSTATE or error number of the server, "" where it gave none.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.code = code
+
+    @property
+    def retryable(self) -> bool:
+        """Whether it may heal by itself."""
+        return self.reason.outcome is Outcome.RETRY
+
+
+def shortened(text: str, limit: int = MESSAGE_CHARACTERS) -> str:
+    """A foreign sentence on one line, at most `limit` characters; a cut is visible."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

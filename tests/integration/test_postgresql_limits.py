@@ -1,0 +1,304 @@
+"""Every wait has an end: locks, calls, cancellations, and servers that fall silent."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from api.reasons import Reason
+from provisioner_job.drivers.contract import Procedure, Session
+from provisioner_job.drivers.postgresql import lock_key
+from provisioner_job.errors import Failure
+from tests.integration.conftest import Caller, Schema, Site, connect
+
+pytestmark = pytest.mark.integration
+
+SHORT = timedelta(seconds=0.3)
+LONG = timedelta(seconds=20)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.01)
+
+
+def running(site: Site, text: str) -> bool:
+    """Whether a session of the account runs a statement with this text."""
+    return bool(
+        site.server.execute(
+            "SELECT pid FROM pg_stat_activity WHERE usename = %s AND state = 'active' AND position(%s IN query) > 0",
+            [site.username, text],
+        )
+    )
+
+
+@pytest.fixture
+def sleeper(schema: Schema) -> Schema:
+    schema.function("nap(seconds float) RETURNS text", "SELECT pg_sleep(seconds)::text || 'slept'", "sql")
+    return schema
+
+
+def test_the_lock_of_an_identity_is_held_by_one_session(open_session: Callable[[], Session]) -> None:
+    first, second = open_session(), open_session()
+    first.lock("shop_orders", SHORT)
+    started = time.monotonic()
+    with pytest.raises(Failure) as caught:
+        second.lock("shop_orders", SHORT)
+    waited = time.monotonic() - started
+
+    assert caught.value.reason is Reason.LOCK_TIMEOUT
+    assert caught.value.code == "55P03"
+    assert "earlier call" in caught.value.message
+    assert 0.25 < waited < 3
+
+
+def test_other_identities_do_not_wait(open_session: Callable[[], Session]) -> None:
+    first, second = open_session(), open_session()
+    first.lock("shop_orders", SHORT)
+    second.lock("shop_order", SHORT)
+
+
+def test_the_lock_passes_on_when_its_holder_closes(open_session: Callable[[], Session]) -> None:
+    first, second = open_session(), open_session()
+    first.lock("a", SHORT)
+    threading.Timer(0.2, first.close).start()
+    second.lock("a", LONG)
+
+
+def test_the_lock_keys_are_the_same_everywhere_and_apart() -> None:
+    keys = {lock_key(f"identity {number}") for number in range(1000)}
+
+    assert len(keys) == 1000
+    assert all(-(2**63) <= key < 2**63 for key in keys)
+    assert lock_key("shop_orders") == lock_key("shop_orders")
+    assert lock_key("x" * 10_000) != lock_key("x" * 9_999)
+    assert lock_key("größe 🐘") != lock_key("grosse")
+
+
+HOLDER = """
+import sys
+from datetime import timedelta
+from api.operation import Server
+from provisioner_job.drivers import load
+from provisioner_job.drivers.contract import Argument, Login, Procedure
+
+port, username, password, ca, name = sys.argv[1:]
+login = Login(Server("pg", "127.0.0.1", int(port), "postgres"), username, password, ca)
+session = load("postgres")(login)
+session.lock("killed", timedelta(seconds=5))
+print("locked", flush=True)
+session.call(Procedure(name, (Argument("seconds", sys.stdin.readline()),), timedelta(seconds=60)))
+"""
+
+
+@pytest.fixture
+def holder(site: Site, sleeper: Schema) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock of `killed`, and begins a call when it is told how long it shall take."""
+    account = (str(site.server.port), site.username, site.password)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, *account, str(site.pki.authority.file), f"{sleeper.name}.nap"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def test_a_call_that_outlives_its_killed_job_keeps_the_lock_until_the_server_notices(
+    site: Site, holder: subprocess.Popen[str], open_session: Callable[[], Session]
+) -> None:
+    """The kernel closes a killed process's socket; the server looks every few seconds and then ends the call."""
+    assert holder.stdin is not None
+    holder.stdin.write("60\n")
+    holder.stdin.flush()
+    wait_until(lambda: running(site, "nap"))
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    session = open_session()
+    with pytest.raises(Failure) as caught:
+        session.lock("killed", SHORT)
+    session.lock("killed", LONG)
+
+    assert caught.value.reason is Reason.LOCK_TIMEOUT
+    assert not running(site, "nap")
+
+
+def test_a_call_that_takes_too_long_is_ended_by_the_server(call: Caller, sleeper: Schema, site: Site) -> None:
+    started = time.monotonic()
+    failure = call.refusal("nap", seconds="30", timeout=0.3)
+
+    assert failure.reason is Reason.TIMEOUT
+    assert failure.code == "57014"
+    assert "0.3 s" in failure.message
+    assert time.monotonic() - started < 2
+    assert not running(site, "nap")
+
+
+def test_a_call_that_swallows_the_servers_timeout_is_cancelled_from_here(
+    call: Caller, schema: Schema, site: Site
+) -> None:
+    schema.function(
+        "stubborn() RETURNS text",
+        "BEGIN BEGIN PERFORM pg_sleep(30); EXCEPTION WHEN query_canceled THEN END; PERFORM pg_sleep(30); END",
+    )
+    started = time.monotonic()
+    failure = call.refusal("stubborn", timeout=0.2)
+
+    assert failure.reason is Reason.TIMEOUT
+    assert 2 < time.monotonic() - started < 5
+    assert not running(site, "stubborn")
+
+
+def test_a_call_that_swallows_every_cancellation_is_left_behind(call: Caller, schema: Schema, site: Site) -> None:
+    schema.function(
+        "mule() RETURNS text",
+        "BEGIN LOOP BEGIN PERFORM pg_sleep(30); EXCEPTION WHEN query_canceled THEN END; END LOOP; END",
+    )
+    threading.Timer(0.5, call.session.cancel).start()
+    started = time.monotonic()
+    failure = call.refusal("mule", timeout=30)
+    waited = time.monotonic() - started
+    site.server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [site.username])
+
+    assert failure.reason is Reason.INTERRUPTED
+    assert waited < 8
+
+
+def test_a_call_that_waits_for_a_lock_all_the_time_says_so(
+    call: Caller, schema: Schema, open_session: Callable[[], Session]
+) -> None:
+    schema.function("busy() RETURNS text", "BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN 'x'; END")
+    schema.function("hold() RETURNS text", "BEGIN PERFORM pg_advisory_lock(4711); RETURN 'x'; END")
+    Caller(open_session(), schema)("hold")
+
+    assert call.refusal("busy", timeout=0.5).reason is Reason.LOCK_TIMEOUT
+    assert call.refusal("busy", timeout=0.5).code == "55P03"
+
+
+def test_cancelling_from_another_thread_ends_the_call_on_the_server(call: Caller, sleeper: Schema, site: Site) -> None:
+    def cancel() -> None:
+        wait_until(lambda: running(site, "nap"))
+        call.session.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    started = time.monotonic()
+    failure = call.refusal("nap", seconds="30")
+    thread.join()
+
+    assert failure.reason is Reason.INTERRUPTED
+    assert time.monotonic() - started < 5
+    assert not running(site, "nap")
+
+
+def test_cancelling_from_a_signal_handler_ends_the_call(call: Caller, sleeper: Schema, site: Site) -> None:
+    previous = signal.signal(signal.SIGUSR1, lambda *_: call.session.cancel())
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        wait_until(lambda: running(site, "nap"))
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    failure = call.refusal("nap", seconds="30")
+    thread.join()
+    signal.signal(signal.SIGUSR1, previous)
+
+    assert failure.reason is Reason.INTERRUPTED
+
+
+def test_cancelling_a_wait_for_the_lock_ends_it(open_session: Callable[[], Session], site: Site) -> None:
+    first, second = open_session(), open_session()
+    first.lock("contended", SHORT)
+
+    def cancel() -> None:
+        wait_until(lambda: running(site, "pg_advisory_lock"))
+        second.cancel()
+
+    threading.Thread(target=cancel).start()
+    with pytest.raises(Failure) as caught:
+        second.lock("contended", LONG)
+
+    assert caught.value.reason is Reason.INTERRUPTED
+
+
+def test_nothing_is_called_after_a_cancellation(call: Caller, sleeper: Schema) -> None:
+    call.session.cancel()
+
+    assert call.refusal("nap", seconds="0").reason is Reason.INTERRUPTED
+
+
+def test_an_administrator_who_cancels_is_no_timeout(call: Caller, sleeper: Schema, site: Site) -> None:
+    def cancel() -> None:
+        wait_until(lambda: running(site, "nap"))
+        site.server.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = %s AND state = 'active'",
+            [site.username],
+        )
+
+    threading.Thread(target=cancel).start()
+
+    assert call.refusal("nap", seconds="30").reason is Reason.PROCEDURE_FAILED
+
+
+def test_an_administrator_who_ends_the_session_loses_the_connection(call: Caller, sleeper: Schema, site: Site) -> None:
+    def terminate() -> None:
+        wait_until(lambda: running(site, "nap"))
+        site.server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s AND state = 'active'",
+            [site.username],
+        )
+
+    threading.Thread(target=terminate).start()
+    failure = call.refusal("nap", seconds="30")
+
+    assert failure.reason is Reason.CONNECTION_LOST
+    assert call.refusal("nap", seconds="0").reason is Reason.CONNECTION_LOST
+
+
+def test_a_server_that_falls_silent_is_given_up(call: Caller, sleeper: Schema, site: Site) -> None:
+    """A frozen server still acknowledges packets: only a clock on this side notices."""
+
+    def freeze() -> None:
+        wait_until(lambda: running(site, "nap"))
+        site.server.pause()
+
+    thread = threading.Thread(target=freeze)
+    thread.start()
+    started = time.monotonic()
+    try:
+        failure = call.refusal("nap", seconds="30", timeout=1)
+        thread.join()
+        waited = time.monotonic() - started
+        refused = site.refusal(connect_timeout=SHORT)
+    finally:
+        thread.join()
+        site.server.resume()
+
+    assert failure.reason is Reason.TIMEOUT
+    assert waited < 12
+    assert refused.reason is Reason.SERVER_NOT_READY
+
+
+def test_a_closed_session_may_be_closed_and_cancelled_again(site: Site) -> None:
+    session = connect(site.login())
+    session.close()
+    session.close()
+    session.cancel()
+    with pytest.raises(Failure):
+        session.call(Procedure("pg_catalog.version"))
