@@ -34,8 +34,9 @@ from controller.ledger import Entry
 from controller.settings import JobTemplate
 from controller.steps import ClaimInstance, Frozen
 
-JOB_MARGIN = timedelta(minutes=3)
-"""Beyond the operation's timeout, for scheduling, image and report: a deadline kill deletes the Pod with its log."""
+JOB_MARGIN = timedelta(minutes=10)
+"""Beyond the operation's timeout: for the image, and for a Secret and a report that wait for an API server that is away
+(four minutes each). A deadline kill deletes the Pod with its log, so it comes last."""
 JOB_USER = 65532
 
 

@@ -1,0 +1,264 @@
+"""The Secret that a user binds, decided: whose it is, what it will hold, and when credentials are lost. Pure.
+
+An empty result means "unchanged". For a key of the Secret whose template refers to an empty result that means:
+
+1. the Secret has the key: its value stays, whatever else the template says;
+2. it has not, and the empty result is a declared credential: the credential is lost (see `lost`);
+3. it has not, and no declared credential is involved: the template is rendered with the empty text.
+
+Without `secretFormat` every result key is a key of the Secret with the template `{{ .Result.key }}`; a declared
+credential that the result leaves out altogether stays too. Keys that are neither rendered nor kept are removed, if a
+Job wrote them; keys that somebody else added stay.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from api.labels import (
+    DATABASE_UID,
+    LABEL_CREDENTIALS,
+    LABEL_DATABASE,
+    MANAGED_BY,
+    MANAGED_BY_VALUE,
+    ROTATED_AT,
+    SEQUENCE,
+)
+from api.operation import OperationSpec, SecretTarget, Text
+from api.reasons import Reason
+from api.resources import DATABASES
+from api.templates import Reference, Template, TemplateError, Values, refers_to_empty
+from provisioner_job.audit import rfc3339
+from provisioner_job.drivers.contract import Result
+from provisioner_job.errors import Failure
+
+PLACEHOLDER = b"placeholder"
+"""What a trial writes instead of values."""
+_KEY = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The Secret as it stands before the Job writes it."""
+
+    uid: str
+    resource_version: str
+    type: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    owners: frozenset[str]
+    """The uids that its owner references name."""
+    immutable: bool
+    data: Mapping[str, bytes] = field(repr=False)
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> Present:
+        """Read a Secret."""
+        metadata = manifest["metadata"]
+        return cls(
+            uid=metadata["uid"],
+            resource_version=metadata["resourceVersion"],
+            type=manifest.get("type", ""),
+            labels=metadata.get("labels") or {},
+            annotations=metadata.get("annotations") or {},
+            owners=frozenset(owner["uid"] for owner in metadata.get("ownerReferences") or ()),
+            immutable=bool(manifest.get("immutable", False)),
+            data={key: b64decode(value or "") for key, value in (manifest.get("data") or {}).items()},
+        )
+
+    @property
+    def sequence(self) -> int:
+        """The request that last wrote it; 0 when that cannot be told."""
+        text = self.annotations.get(SEQUENCE, "")
+        return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What the Secret will hold, and the names that it cannot hold."""
+
+    values: Mapping[str, bytes] = field(repr=False)
+    skipped: tuple[str, ...] = ()
+
+
+def carries(present: Present | None, spec: OperationSpec, target: SecretTarget) -> bool:
+    """Judge the Secret of the target's name; whether it already carries this very request.
+
+    Raises Failure: SECRET_CONFLICT when it is not this Database's, OPERATION_SUPERSEDED when a later request has
+    written it, SECRET_REFUSED when it is immutable.
+    """
+    if present is None:
+        return False
+    name = f"{spec.database.namespace}/{target.name}"
+    ours = present.labels.get(LABEL_CREDENTIALS) == "true" and present.type == target.type
+    if not ours or present.annotations.get(DATABASE_UID) != spec.database.uid:
+        raise Failure(
+            Reason.SECRET_CONFLICT,
+            f"a Secret {name} that does not belong to this Database already exists and was not touched; "
+            "remove or rename that Secret, or give the Database another name",
+        )
+    if present.sequence > spec.sequence:
+        raise Failure(
+            Reason.OPERATION_SUPERSEDED,
+            f"the Secret {name} already carries request {present.sequence}, later than {spec.sequence}; "
+            "nothing was called",
+        )
+    if present.sequence == spec.sequence:
+        return True
+    if present.immutable:
+        raise Failure(
+            Reason.SECRET_REFUSED,
+            f"the Secret {name} is immutable, so new credentials could not be written; "
+            "remove it, and it is written anew",
+        )
+    return False
+
+
+def trial(target: SecretTarget, present: Present | None) -> dict[str, bytes]:
+    """The keys that the Secret will have, as far as they are known before the call, with placeholders."""
+    if target.format is not None:
+        keys: Iterable[str] = (text.name for text in target.format)
+    else:
+        keys = (*target.credentials, *(present.data if present is not None else ()))
+    return {key: PLACEHOLDER for key in keys if is_key(key)}
+
+
+def sensitive_keys(target: SecretTarget) -> frozenset[str]:
+    """The Secret's keys whose values are secret: those with a declared credential or a generated value in them."""
+    if target.format is None:
+        return frozenset(target.credentials)
+    return frozenset(
+        text.name
+        for text in target.format
+        if any(
+            reference.root == "Generated" or (reference.root == "Result" and reference.path[1] in target.credentials)
+            for reference in text.template.references
+        )
+    )
+
+
+def merge(earlier: Result, later: Result) -> Result:
+    """The results of two calls as one: the later wins, unless it is empty."""
+    return {**earlier, **{key: value for key, value in later.items() if value or key not in earlier}}
+
+
+def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Mapping[str, bytes]) -> Data:
+    """What the Secret will hold; `values` has `Result` and, if there is one, `Generated`; `kept` is what it holds.
+
+    Raises Failure: TEMPLATE_INVALID with what the result has, CREDENTIALS_LOST or ALREADY_EXISTS.
+    """
+    data: dict[str, bytes] = {}
+    gone: list[str] = []
+    texts = _texts(target, values["Result"], kept)
+    for text in texts:
+        if not is_key(text.name):
+            continue
+        if refers_to_empty(text.template, values) or _left_out(text, target, values):
+            if text.name in kept:
+                data[text.name] = kept[text.name]
+                continue
+            gone += (name for name in _credentials(text, target, values) if name not in gone)
+        try:
+            data[text.name] = text.template.render(values).encode()
+        except TemplateError as error:
+            raise Failure(Reason.TEMPLATE_INVALID, f"key {text.name} of the Secret: {error}") from None
+    if gone:
+        raise lost(spec, gone)
+    return Data(data, tuple(text.name for text in texts if not is_key(text.name)))
+
+
+def lost(spec: OperationSpec, credentials: Iterable[str]) -> Failure:
+    """What it means that a declared credential came back empty, and the Secret lacks it.
+
+    At the very first attempt of a claim nobody has called create before: the database is somebody else's. Later it may
+    have been this claim's own, with credentials that never reached the Secret.
+    """
+    names = ", ".join(credentials)
+    procedure = spec.calls[-1].procedure
+    if spec.type == "create" and spec.sequence == 1 and spec.attempt == 1:
+        return Failure(
+            Reason.ALREADY_EXISTS,
+            f"{procedure} returned no {names}: the database existed before this Database asked for it; "
+            "choose other parameters or another name, or have the existing one removed",
+        )
+    return Failure(
+        Reason.CREDENTIALS_LOST,
+        f"{procedure} returned no {names} and the Secret has none: the database exists, but its credentials are lost; "
+        "have them reset so that the procedure returns them, or delete the Database and apply it again",
+    )
+
+
+def manifest(
+    spec: OperationSpec, target: SecretTarget, present: Present | None, data: Mapping[str, bytes], now: datetime
+) -> dict[str, Any]:
+    """The Secret for server-side apply. With the uid and version of what is there, so that nothing else is hit.
+
+    An existing Secret keeps its owner, or goes on having none: to change it takes the right to delete the Secret where
+    the admission plugin OwnerReferencesPermissionEnforcement is on (OpenShift), and a Job does not have that.
+    """
+    existing = present is not None and present.uid
+    owned = spec.database.uid in present.owners if present is not None and existing else target.owned
+    annotations = {DATABASE_UID: spec.database.uid, SEQUENCE: str(spec.sequence)}
+    if spec.type == "rotate":
+        annotations[ROTATED_AT] = rfc3339(now)
+    elif present is not None and ROTATED_AT in present.annotations:
+        annotations[ROTATED_AT] = present.annotations[ROTATED_AT]
+    metadata: dict[str, Any] = {
+        "name": target.name,
+        "namespace": spec.database.namespace,
+        "labels": {
+            LABEL_CREDENTIALS: "true",
+            LABEL_DATABASE: spec.database.name,
+            MANAGED_BY: MANAGED_BY_VALUE,
+        },
+        "annotations": annotations,
+    }
+    if present is not None and existing:
+        metadata |= {"uid": present.uid, "resourceVersion": present.resource_version}
+    if owned:
+        metadata["ownerReferences"] = [
+            {
+                "apiVersion": DATABASES.api_version,
+                "kind": DATABASES.kind,
+                "name": spec.database.name,
+                "uid": spec.database.uid,
+            }
+        ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": target.type,
+        "data": {key: b64encode(value).decode() for key, value in data.items()},
+    }
+
+
+def is_key(name: str) -> bool:
+    """Whether a Secret can have this key (apimachinery, IsConfigMapKey)."""
+    return name != "." and _KEY.fullmatch(name) is not None
+
+
+def _texts(target: SecretTarget, result: Mapping[str, Any], kept: Mapping[str, bytes]) -> tuple[Text, ...]:
+    if target.format is not None:
+        return target.format
+    names = [*result, *(name for name in target.credentials if name not in result and name in kept)]
+    return tuple(Text(name, Template((Reference(("Result", name)),))) for name in names)
+
+
+def _left_out(text: Text, target: SecretTarget, values: Values) -> bool:
+    """Whether the result, passed through, has no such key; `_texts` asks for it because the Secret has it."""
+    return target.format is None and text.name not in values["Result"]
+
+
+def _credentials(text: Text, target: SecretTarget, values: Values) -> list[str]:
+    """The declared credentials that the text refers to and that came back empty."""
+    return [
+        reference.path[1]
+        for reference in text.template.references
+        if reference.root == "Result" and reference.path[1] in target.credentials and reference.lookup(values) == ""
+    ]

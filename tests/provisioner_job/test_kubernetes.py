@@ -1,0 +1,72 @@
+"""Patience with the API server has an end, and no refusal is asked again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from provisioner_job.kubernetes import ApiError, patiently
+
+
+def answering(*statuses: int) -> tuple[Callable[[], str], list[int]]:
+    """A question that is answered with these statuses in turn, then with "yes"; and how it was asked."""
+    left, asked = list(statuses), []
+
+    def ask() -> str:
+        asked.append(1)
+        if left:
+            raise ApiError(left.pop(0), "Reason", "message")
+        return "yes"
+
+    return ask, asked
+
+
+@pytest.mark.parametrize("status", [0, 429, 500, 502, 503, 504])
+def test_an_api_server_that_cannot_answer_now_is_asked_again(status: int) -> None:
+    ask, asked = answering(status, status)
+
+    assert patiently(ask, 10) == "yes"
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+def test_a_refusal_is_final(status: int) -> None:
+    ask, asked = answering(status)
+
+    with pytest.raises(ApiError):
+        patiently(ask, 10)
+
+    assert len(asked) == 1
+
+
+def test_patience_ends() -> None:
+    ask, _ = answering(*[503] * 100)
+    begun = time.monotonic()
+
+    with pytest.raises(ApiError):
+        patiently(ask, 0.3)
+
+    assert time.monotonic() - begun < 5
+
+
+def test_a_server_that_says_when_is_believed() -> None:
+    asked = []
+
+    def ask() -> str:
+        asked.append(time.monotonic())
+        if len(asked) == 1:
+            raise ApiError(429, "TooManyRequests", "later", {"retryAfterSeconds": 1})
+        return "yes"
+
+    patiently(ask, 10)
+
+    assert asked[1] - asked[0] >= 1
+
+
+def test_an_error_says_what_it_was() -> None:
+    error = ApiError(403, "Forbidden", "no", {"causes": [{"reason": "NamespaceTerminating"}, {}]})
+
+    assert str(error) == "403 Forbidden: no"
+    assert error.causes == ("NamespaceTerminating", "")
