@@ -31,6 +31,7 @@ __all__ = [
     "database_faults",
     "effective_params",
     "identity_limit_applies",
+    "identity_path",
     "instance_name_for",
     "parameter_faults",
     "reference_path",
@@ -186,10 +187,10 @@ def _identity_faults(cls: DatabaseClass, values: Values) -> Iterator[Fault]:
     try:
         render_identity(cls, values)
     except TemplateError as error:
-        yield Fault(_identity_path(cls), str(error))
+        yield Fault(identity_path(cls), str(error))
 
 
-def _identity_path(cls: DatabaseClass) -> str:
+def identity_path(cls: DatabaseClass) -> str:
     """The field that a user would change to change the identity."""
     if cls.identity is not None:
         templates = [Template.parse(cls.identity, IDENTITY_ROOTS)]

@@ -6,6 +6,7 @@ Knows groups, versions and plurals; never makes a request.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 GROUP = "dbaas.bedag.ch"
 VERSION = "v1"
@@ -34,13 +35,18 @@ class Resource:
         """
         parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
         if namespace is not None and self.namespaced:
-            parts += ["namespaces", namespace]
+            parts += ["namespaces", _segment(namespace)]
         parts.append(self.plural)
         if name is not None:
-            parts.append(name)
+            parts.append(_segment(name))
         if subresource:
             parts.append(subresource)
         return "/".join(parts)
+
+
+def _segment(name: str) -> str:
+    """A name as one segment of a path, whatever a user put into it."""
+    return quote(name, safe="").replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
 
 
 DATABASES = Resource(GROUP, VERSION, "Database", "databases", namespaced=True)

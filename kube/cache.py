@@ -127,10 +127,12 @@ class Cache(Generic[T]):
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
 
     def _relist(self) -> str:
-        items, version = self._client.list(
+        listed: dict[Key, T] = {}
+        version = ""
+        for page, version in self._client.pages(  # noqa: B007
             self.resource, namespace=self._namespace, labels=self._labels, fields=self._fields
-        )
-        listed = {_key(parsed): parsed for parsed in map(self._parse, items)}
+        ):
+            listed |= {_key(parsed): parsed for parsed in map(self._parse, page)}
         for key in set(self._objects) - set(listed):
             self._remove(key, int(version))
         for parsed in listed.values():

@@ -6,6 +6,7 @@ cost half a second of start-up and most of a controller's memory.
 
 from __future__ import annotations
 
+import builtins
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
@@ -66,18 +67,27 @@ class Client:
         labels: str = "",
         fields: str = "",
     ) -> tuple[list[Object], str]:
-        """Read a whole collection, page by page; returns the objects and the resource version to watch from.
+        """Read a whole collection; returns the objects and the resource version to watch from.
 
         `labels` and `fields` are selectors in the API's text form.
         """
         items: list[Object] = []
+        version = ""
+        for page, version in self.pages(resource, namespace=namespace, labels=labels, fields=fields):  # noqa: B007
+            items += page
+        return items, version
+
+    def pages(
+        self, resource: Resource, *, namespace: str | None = None, labels: str = "", fields: str = ""
+    ) -> Iterator[tuple[builtins.list[Object], str]]:
+        """The same page by page, for who does not want to hold a large collection as it was sent."""
         query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(PAGE)}
         while True:
             page = self._request("GET", resource.path(namespace=namespace), query)
-            items += page.get("items") or ()
             metadata = page["metadata"]
+            yield page.get("items") or [], metadata["resourceVersion"]
             if not (token := metadata.get("continue")):
-                return items, metadata["resourceVersion"]
+                return
             query["continue"] = token
 
     def create(self, resource: Resource, manifest: Mapping[str, Any]) -> Object:

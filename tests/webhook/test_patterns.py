@@ -1,0 +1,34 @@
+"""RE2 patterns."""
+
+from __future__ import annotations
+
+import pytest
+
+from webhook.patterns import matches, pattern_fault
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "found"),
+    [
+        ("^[a-z]+$", "abc", True),
+        ("^[a-z]+$", "abc\n", False),
+        ("b", "abc", True),
+        ("^.$", "é", True),
+        ("^a$", "a\0; drop", False),
+        ("", "", True),
+        ("(", "(", False),
+    ],
+)
+def test_a_pattern_is_found_as_the_api_server_would_find_it(pattern: str, value: str, found: bool) -> None:  # noqa: FBT001
+    assert matches(pattern, value) is found
+
+
+def test_a_pattern_that_would_backtrack_takes_no_time() -> None:
+    assert not matches("^(a*)*b$", "a" * 16384)
+
+
+def test_what_is_no_pattern_is_said_in_words() -> None:
+    assert pattern_fault("^[a-z]+$") is None
+    assert pattern_fault("(") == "is no RE2 pattern: missing ): ("
+    assert pattern_fault("(?=a)") == "is no RE2 pattern: invalid perl operator: (?="
+    assert pattern_fault("a\0(") == "contains a NUL character; remove it"

@@ -1,0 +1,36 @@
+"""`python -m webhook`: read the environment, log as JSON, serve until told to end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+
+from kube import logs
+from webhook.settings import Settings, SettingsError
+
+
+def main() -> None:
+    """Run the webhook; exits with 2 when its environment is wrong."""
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        sys.exit(f"webhook: {error}")
+    logs.configure(settings.log_level)
+    owner = os.getpid()
+    folder = tempfile.mkdtemp(prefix="dbaas-metrics-")
+    # The Prometheus client decides when it is imported whether it counts for several processes.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    from webhook.server import Server
+
+    try:
+        Server(settings).run()
+    finally:
+        # Workers, which are forked, leave through here too.
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

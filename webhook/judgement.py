@@ -1,0 +1,133 @@
+"""From a request to its verdict: which checks an operation on a kind goes through, and what they found together.
+
+A check takes the request and the world and yields faults; a new rule is a new check in the table. On an update only
+what changed is judged anew: a fault that the stored object has already is nobody's now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from api.faults import Fault
+from api.resources import CLASSES, DATABASES, ENDPOINTS
+from api.schemas import faults as schema_faults
+from webhook import classes, databases, endpoints
+from webhook.mutation import mutated
+from webhook.patch import difference
+from webhook.review import MalformedReview, Manifest, Request, Verdict
+from webhook.world import World
+
+Check = Callable[[Request, World], Iterable[Fault]]
+Hint = Callable[[Request, World], Iterable[str]]
+
+KINDS = (DATABASES.kind, CLASSES.kind, ENDPOINTS.kind)
+"""What is reviewed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What one operation on one kind goes through."""
+
+    checks: tuple[Check, ...] = ()
+    hints: tuple[Hint, ...] = ()
+
+
+class Judge:
+    """Decides on requests by looking at a world; raises `kube.errors.KubeError` when that could not be asked."""
+
+    def __init__(self, world: World, *, allow_insecure: bool = False) -> None:
+        """`allow_insecure`: whether endpoints without TLS may be registered."""
+        self._world = world
+        self._courses = _courses(allow_insecure=allow_insecure)
+
+    def mutate(self, request: Request) -> Verdict:
+        """What is to be written into the object; never a refusal. Raises MalformedReview for an unknown kind."""
+        _known(request)
+        if request.kind != DATABASES.kind or request.operation not in ("CREATE", "UPDATE"):
+            return Verdict()
+        defaults = databases.defaults(request.object, self._world) if request.operation == "CREATE" else {}
+        return Verdict(patch=tuple(difference(request.object, mutated(request, defaults))))
+
+    def validate(self, request: Request) -> Verdict:
+        """Whether the operation may happen, with everything against it. Raises MalformedReview for an unknown kind."""
+        _known(request)
+        audit = {"user": request.user, "operation": request.operation.lower()}
+        course = self._courses.get((request.kind, request.operation))
+        if course is None or request.terminating:
+            return Verdict(audit=audit)
+        shape = _shape_faults(request)
+        if shape is not None:
+            # The checks cannot read an object of another shape.
+            return Verdict(faults=_sorted(shape), audit=audit)
+        faults = _sorted(fault for check in course.checks for fault in check(request, self._world))
+        hints = () if faults else tuple(hint for hints in course.hints for hint in hints(request, self._world))
+        return Verdict(faults=faults, warnings=hints, audit=audit)
+
+
+def _courses(*, allow_insecure: bool) -> dict[tuple[str, str], Course]:
+    class_change = Course((_anew(classes.faults),), (_anew_hints(classes.warnings),))
+
+    def endpoint_faults(manifest: Manifest) -> Iterable[Fault]:
+        return endpoints.faults(manifest, allow_insecure=allow_insecure)
+
+    def endpoint_hints(request: Request, world: World) -> Iterable[str]:
+        return endpoints.warnings(request.object, world)
+
+    endpoint_change = Course((_anew(endpoint_faults),), (endpoint_hints,))
+    return {
+        (DATABASES.kind, "CREATE"): Course((databases.creation,), (databases.plan, databases.without_effect)),
+        (DATABASES.kind, "UPDATE"): Course((_of_readable(databases.change),), (databases.without_effect,)),
+        (DATABASES.kind, "DELETE"): Course((databases.deletion,)),
+        (CLASSES.kind, "CREATE"): class_change,
+        (CLASSES.kind, "UPDATE"): class_change,
+        (CLASSES.kind, "DELETE"): Course((classes.deletion,)),
+        (ENDPOINTS.kind, "CREATE"): endpoint_change,
+        (ENDPOINTS.kind, "UPDATE"): endpoint_change,
+        (ENDPOINTS.kind, "DELETE"): Course((endpoints.deletion,)),
+    }
+
+
+def _of_readable(check: Check) -> Check:
+    """A check of a change that leaves the mending of a stored object of the wrong shape alone."""
+    return lambda request, world: check(request, world) if _parseable(request) else ()
+
+
+def _anew(faults: Callable[[Manifest], Iterable[Fault]]) -> Check:
+    """A check of an object in itself, without what the stored object has already."""
+
+    def check(request: Request, world: World) -> Iterable[Fault]:
+        before = set(faults(request.old)) if _parseable(request) else set()
+        return (fault for fault in faults(request.object) if fault not in before)
+
+    return check
+
+
+def _anew_hints(warnings: Callable[[Manifest], Iterable[str]]) -> Hint:
+    def hints(request: Request, world: World) -> Iterable[str]:
+        before = set(warnings(request.old)) if _parseable(request) else set()
+        return (warning for warning in warnings(request.object) if warning not in before)
+
+    return hints
+
+
+def _parseable(request: Request) -> bool:
+    """Whether there is a stored object, and it has the shape that reading it takes."""
+    return bool(request.old) and not schema_faults(request.kind, request.old)
+
+
+def _shape_faults(request: Request) -> list[Fault] | None:
+    """What the schema has against the object; None when nothing, [] when nothing that was not stored already."""
+    if request.operation == "DELETE" or not (shape := schema_faults(request.kind, request.object)):
+        return None
+    before = set(schema_faults(request.kind, request.old)) if request.old else set()
+    return [fault for fault in shape if fault not in before]
+
+
+def _sorted(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    return tuple(sorted(set(faults)))
+
+
+def _known(request: Request) -> None:
+    if request.kind not in KINDS:
+        raise MalformedReview(f"request.kind.kind: is none of {', '.join(KINDS)}")

@@ -1,0 +1,39 @@
+"""The JSON patch (RFC 6902) that turns one manifest into another: minimal, and always the same for the same two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Step = dict[str, Any]
+"""One operation: `op`, `path`, and `value` unless it removes."""
+
+
+def difference(old: Any, new: Any, path: str = "") -> list[Step]:
+    """The steps from `old` to `new`, by path. Lists grow at their end or are replaced whole."""
+    return list(_steps(old, new, path))
+
+
+def _steps(old: Any, new: Any, path: str) -> Iterator[Step]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            place = f"{path}/{_escaped(key)}"
+            if key not in new:
+                yield {"op": "remove", "path": place}
+            elif key not in old:
+                yield {"op": "add", "path": place, "value": new[key]}
+            else:
+                yield from _steps(old[key], new[key], place)
+    elif isinstance(old, list) and isinstance(new, list) and _begins_with(new, old):
+        yield from ({"op": "add", "path": f"{path}/-", "value": item} for item in new[len(old) :])
+    elif old != new or type(old) is not type(new):
+        yield {"op": "replace", "path": path, "value": new}
+
+
+def _begins_with(new: list[Any], old: list[Any]) -> bool:
+    # Not `==`, for which 1 is True.
+    return len(old) <= len(new) and not any(difference(a, b) for a, b in zip(old, new, strict=False))
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
