@@ -49,7 +49,7 @@ def prepared() -> Iterator[Bench]:
         cluster.create(SECRETS, account_manifest(ACCOUNT, dbms.username, dbms.password))
         scene = Scene.set_up(cluster, dbms)
         try:
-            yield Bench(cluster.client, scene.namespace, scene.endpoint, base_image(settings), listen)
+            yield Bench(cluster.client, scene.namespace, scene.name, base_image(settings), listen)
         finally:
             scene.tear_down()
             dbms.server.remove()
