@@ -179,7 +179,11 @@ def _verdict_while(observed: Observed, instance: DatabaseInstance, entry: Entry)
         return working(ConditionReason.DELETING, f"Operation {entry.name} ({entry.type}) is under way")
     if instance.phase == "Bound":
         return ready(_last_success(observed) or entry)
-    return working(ConditionReason.PROVISIONING, f"Operation {entry.name} is under way")
+    failed = next((e for e in reversed(observed.ledger.attempts(entry)) if not e.running), None)
+    if failed is None:
+        return working(ConditionReason.PROVISIONING, f"Operation {entry.name} is under way")
+    # The reason stays until an attempt brings another: a server that is away is one event, not two a minute.
+    return working(failed.reason, f"attempt {entry.attempt} is under way; the last one: {failed.message}", entry=failed)
 
 
 def _last_success(observed: Observed) -> Entry | None:
