@@ -58,6 +58,7 @@ OPERATIONS = Resource(GROUP, VERSION, "Operation", "operations", namespaced=True
 NAMESPACES = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 SECRETS = Resource("", "v1", "Secret", "secrets", namespaced=True)
 SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", namespaced=True)
+PODS = Resource("", "v1", "Pod", "pods", namespaced=True)
 EVENTS = Resource("events.k8s.io", "v1", "Event", "events", namespaced=True)
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "Role", "roles", namespaced=True)
 ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", namespaced=True)

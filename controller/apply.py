@@ -182,9 +182,7 @@ class Applier:
             return self._client.get(resource, metadata["name"], namespace=metadata.get("namespace"))
 
     def _report_lost(self, step: ReportLost) -> None:
-        # A Job that ended without a word may have called: later decisions must reckon with it.
-        called = step.reason is not Reason.ENDPOINT_INVALID
-        self._report(step.entry.name, step.reason, step.message, called=called)
+        self._report(step.entry.name, step.reason, step.message, called=step.called)
 
     def _report(self, operation: str, reason: Reason, message: str, *, called: bool) -> None:
         now = rfc3339(datetime.now(UTC))

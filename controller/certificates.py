@@ -136,34 +136,37 @@ class Certificates:
         service = f"{settings.webhook.service}.{settings.namespace}"
         self._names = [f"{service}.svc", f"{service}.svc.cluster.local", service]
 
-    def maintain(self, now: datetime) -> None:
-        """One pass; raises KubeError when the API server does not let it finish."""
+    def maintain(self, now: datetime) -> bool:
+        """One pass; False when the next one should follow soon.
+
+        Raises KubeError when the API server does not let it finish.
+        """
+        stored, served = self._read(self._webhook.ca_secret), self._read(self._webhook.tls_secret)
         if self._webhook.issuer == "cert-manager":
-            self._measure(self._read(self._webhook.tls_secret))
-            return
-        stored = self._read(self._webhook.ca_secret)
+            self._measure(served)
+            return True
         authority, former = _pair_of(stored), _certificates_in(stored, CA_KEY)
         if authority is None or due(authority.parsed, now):
-            if authority is not None:
-                former = [authority.parsed, *former]
+            # An authority that was lost is still the one of what is served.
+            former = [authority.parsed, *former] if authority is not None else _certificates_in(served, CA_KEY)
             former = [certificate for certificate in former if certificate.not_valid_after_utc > now]
             authority = new_authority(f"{self._webhook.service} webhook CA", now)
             self._write(self._webhook.ca_secret, "Opaque", authority, _pem(former))
             log.info("webhook authority issued")
         bundle = authority.certificate + _pem([c for c in former if c.not_valid_after_utc > now])
         trusted = self._trust(bundle)
-        served = self._read(self._webhook.tls_secret)
         pair = _pair_of(served)
-        # Only what every API server already trusts may be served.
-        if trusted and (pair is None or due(pair.parsed, now) or not serves(pair, authority, self._names)):
+        # Only what every API server already trusts may take the place of what is served.
+        if pair is None or (trusted and (due(pair.parsed, now) or not serves(pair, authority, self._names))):
             pair = new_certificate(authority, self._names, now)
             self._write(self._webhook.tls_secret, "kubernetes.io/tls", pair, bundle)
             log.info("webhook certificate issued", extra={"expires": pair.parsed.not_valid_after_utc.isoformat()})
             served = self._read(self._webhook.tls_secret)
         self._measure(served)
+        return trusted
 
     def _trust(self, bundle: bytes) -> bool:
-        """Have both configurations carry `bundle`; whether both exist and do."""
+        """Have both configurations carry `bundle`; whether both did before, so that API servers know by now."""
         text = base64.b64encode(bundle).decode()
         mutating = self._trust_in(MUTATING_WEBHOOKS, text)
         return self._trust_in(VALIDATING_WEBHOOKS, text) and mutating
@@ -182,7 +185,7 @@ class Certificates:
         patch = {"webhooks": webhooks, "metadata": {"resourceVersion": version}}
         self._client.patch(resource, self._webhook.configuration, patch)
         log.info("caBundle written", extra={"configuration": resource.kind})
-        return True
+        return False
 
     def _read(self, name: str) -> Mapping[str, Any] | None:
         try:

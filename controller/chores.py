@@ -80,9 +80,10 @@ class Chores:
             self._try("retention", self._forget_operations)
             time.sleep(RETENTION_INTERVAL)
 
-    def _try(self, chore: str, do: Callable[[], None]) -> bool:
+    def _try(self, chore: str, do: Callable[[], bool | None]) -> bool:
+        """Whether it is done; a chore that returns False is not."""
         try:
-            do()
+            done = do()
         except (KubeError, DeclaredError) as error:
             log.warning("chore put off", extra={"chore": chore, "error": str(error)})
             return False
@@ -90,7 +91,7 @@ class Chores:
             # A broad catch, in a loop that tries again: one chore's defect must not end the others.
             log.exception("chore failed", extra={"chore": chore})
             return False
-        return True
+        return done is not False
 
     def _judge(self, name: str) -> None:
         """Write an endpoint's Ready condition if it changed."""

@@ -15,7 +15,7 @@ from api.labels import FINALIZER
 from api.operation import SecretTarget
 from api.reasons import ConditionReason, Outcome, Reason
 from api.templates import TemplateError
-from controller.basis import basis_of
+from controller.basis import basis_of, endpoint_basis
 from controller.endpoints import secret_faults
 from controller.ledger import Entry, exhausted, next_attempt
 from controller.observed import Observed
@@ -159,10 +159,7 @@ def _running(observed: Observed, instance: DatabaseInstance) -> Plan | None:
     verdict = _verdict_while(observed, instance, entry)
     job = observed.jobs.get(entry.name)
     if job is None:
-        if observed.endpoint is None:
-            lost = ReportLost(entry, Reason.ENDPOINT_INVALID, "its DatabaseEndpoint was removed before the Job started")
-            return Plan(lost, verdict)
-        return Plan(StartJob(entry, observed.endpoint), verdict)
+        return Plan(_start_job(observed, entry), verdict)
     if job.finished:
         started = "DeadlineExceeded" not in job.reason
         lost = ReportLost(
@@ -172,6 +169,23 @@ def _running(observed: Observed, instance: DatabaseInstance) -> Plan | None:
         )
         return Plan(lost, verdict)
     return Plan(verdict=verdict)
+
+
+def _start_job(observed: Observed, entry: Entry) -> Step:
+    """Start the Job, unless the endpoint is not any more what the Operation was made from.
+
+    The Operation says which server, the endpoint of now which account would be sent there.
+    """
+    endpoint = observed.endpoint
+    # With its account there may have been a Job, which somebody deleted.
+    called = entry.name in observed.accounts
+    if endpoint is None:
+        message = "its DatabaseEndpoint was removed before the Job started"
+        return ReportLost(entry, Reason.ENDPOINT_INVALID, message, called)
+    if endpoint_basis(entry.basis) != endpoint_basis(basis_of(observed)):
+        message = _missing_secret(observed) or "its DatabaseEndpoint was changed before the Job started"
+        return ReportLost(entry, Reason.ENDPOINT_INVALID, message, called)
+    return StartJob(entry, endpoint)
 
 
 def _verdict_while(observed: Observed, instance: DatabaseInstance, entry: Entry) -> Verdict:

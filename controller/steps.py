@@ -94,6 +94,8 @@ class ReportLost:
     entry: Entry
     reason: Reason
     message: str
+    called: bool = True
+    """Whether its call must be reckoned with."""
 
 
 @dataclass(frozen=True, slots=True)

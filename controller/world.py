@@ -8,6 +8,7 @@ from typing import Any
 
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance
 from api.labels import LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, MANAGED_BY, MANAGED_BY_VALUE
+from api.reasons import ConditionReason
 from api.resources import (
     CLASSES,
     DATABASES,
@@ -200,7 +201,7 @@ def concerns(world: World, enqueue: Callable[[Key], None]) -> None:
 
     for cache in world.databases:
         on(cache, lambda database: ((database.metadata.namespace, database.metadata.name),))
-    on(world.instances, _claims)
+    on(world.instances, lambda instance: (*_claims(instance), *_heirs(world, instance)))
     on(world.operations, lambda entry: (entry.database,))
     for cache in (world.jobs, world.accounts):
         on(cache, _labelled)
@@ -208,6 +209,14 @@ def concerns(world: World, enqueue: Callable[[Key], None]) -> None:
     on(world.classes, lambda cls: _class_users(world, cls.metadata.name))
     on(world.secrets, lambda secret: (*_labelled(secret), *_secret_users(world, secret.metadata.name)))
     on(world.namespaces, lambda namespace: map(_key, world.databases_by("namespace", namespace.metadata.name)))
+
+
+def _heirs(world: World, instance: DatabaseInstance) -> Iterator[Key]:
+    """Who waits for a claim like this one to be given up."""
+    for database in world.databases_by("endpoint", instance.endpoint):
+        conditions = database.status.get("conditions") or ()
+        if any(condition["reason"] == ConditionReason.NAME_TAKEN for condition in conditions):
+            yield _key(database)
 
 
 def _key(database: Database) -> Key:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from api.resources import LEASES
+from api.resources import LEASES, PODS
 from kube.client import Client
 from kube.errors import AlreadyExists, Conflict, KubeError, NotFound
 
@@ -33,6 +33,7 @@ class LeaseName:
     namespace: str
     name: str
     identity: str
+    """The candidate's Pod."""
 
 
 class Lease:
@@ -84,7 +85,8 @@ class Lease:
         if seen != self._observed:
             self._observed, self._observed_at = seen, time.monotonic()
         waited = time.monotonic() - self._observed_at
-        if holder not in ("", self._name.identity) and waited < spec.get("leaseDurationSeconds", LEASE_SECONDS):
+        lasting = waited < spec.get("leaseDurationSeconds", LEASE_SECONDS)
+        if holder not in ("", self._name.identity) and lasting and not self._is_gone(holder):
             return False
         try:
             self._write(lease, holder=self._name.identity, seconds=LEASE_SECONDS)
@@ -93,6 +95,19 @@ class Lease:
                 log.warning("lease not renewed", extra={"error": error.message})
             return False
         return True
+
+    def _is_gone(self, holder: str) -> bool:
+        """Whether the Pod of this name is no more: nobody will renew, and nothing is left to wait for.
+
+        A holder whose rights went before it did (an uninstallation) could not give the Lease up.
+        """
+        try:
+            self._client.get(PODS, holder, namespace=self._name.namespace)
+        except NotFound:
+            return True
+        except KubeError:
+            return False
+        return False
 
     def _create(self) -> bool:
         now = _now()
