@@ -123,8 +123,11 @@ class Cache(Generic[T]):
                 continue
             except KubeError as error:
                 log.warning("watch failed", extra={"resource": self.resource.plural, "error": error.message})
-                threading.Event().wait(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                backoff = min(backoff * 2, LONGEST_BACKOFF)
+            except Exception:
+                # The one broad catch: a thread that ended would leave its process blind, and nobody would notice.
+                log.exception("watch failed", extra={"resource": self.resource.plural})
+            threading.Event().wait(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            backoff = min(backoff * 2, LONGEST_BACKOFF)
 
     def _relist(self) -> str:
         listed: dict[Key, T] = {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
-
 
 def frames(error: BaseException) -> str:
     """The stack of an exception and of its causes, as text."""
+    import traceback  # 5 ms, and hardly ever needed
+
     parts: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error

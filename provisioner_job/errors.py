@@ -8,13 +8,14 @@ from __future__ import annotations
 from api.reasons import Outcome, Reason
 
 MESSAGE_CHARACTERS = 500
-"""Foreign sentences are cut here: a condition is read in a terminal, and a server may quote what it was given."""
+"""Foreign sentences that quote nothing secret are cut here: a condition is read in a terminal."""
 
 
 class Failure(Exception):
     """An Operation cannot go on; `str()` is the sentence that its condition and its log show.
 
-    message: safe to show to the user of the Database: no secret, no context, detail, hint or statement of a server.
+    message: of any length, with foreign words as they came; known secrets are taken out and it is cut where it is
+        shown (`reporting`), in that order. Never the context, detail, hint or statement of a server.
     code: SQLSTATE or error number of the server, "" where it gave none.
     """
 

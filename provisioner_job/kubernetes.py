@@ -1,4 +1,4 @@
-"""The API server as a Job sees it: one HTTPS connection, kept alive, from the standard library.
+"""The API server as a Job sees it: one HTTPS connection, kept alive.
 
 Knows requests, errors and patience; nothing of Operations or Secrets. (With the Kubernetes client the start-up would
 take ten times as long.)
@@ -6,15 +6,14 @@ take ten times as long.)
 
 from __future__ import annotations
 
-import http.client
 import json
-import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from provisioner_job.https import Https, NoHttp
 from provisioner_job.settings import Settings
 
 T = TypeVar("T")
@@ -60,9 +59,7 @@ class ApiServer:
         context = ssl.create_default_context(cafile=settings.ca_file)
         # From Python 3.13 on by default; the CAs of many clusters lack an extension that it wants.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        self._connection = http.client.HTTPSConnection(
-            settings.host, settings.port, timeout=settings.request_seconds, context=context
-        )
+        self._connection = Https((settings.host, settings.port), context, settings.request_seconds)
         self._token_file = settings.token_file
 
     def get(self, path: str) -> Json:
@@ -82,7 +79,7 @@ class ApiServer:
         return self._request("PATCH", path + query, manifest, _APPLY_PATCH)
 
     def _request(self, method: str, path: str, body: Json | None = None, content_type: str = "") -> Json:
-        reused = self._connection.sock is not None
+        reused = self._connection.connected
         try:
             return self._send(method, path, body, content_type)
         except ApiError as error:
@@ -100,13 +97,10 @@ class ApiServer:
             with open(self._token_file, encoding="ascii") as file:
                 headers["Authorization"] = f"Bearer {file.read().strip()}"
             data = None if body is None else json.dumps(body).encode()
-            self._connection.request(method, path, data, headers)
-            response = self._connection.getresponse()
-            answer = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
+            answer = self._connection.request(method, path, headers, data)
+        except (OSError, NoHttp) as error:
             raise ApiError(0, type(error).__name__, "the API server gave no answer") from error
-        return _read(response.status, answer)
+        return _read(answer.status, answer.body)
 
 
 def _read(status: int, answer: bytes) -> Json:
@@ -141,6 +135,8 @@ def patiently(
         try:
             return ask()
         except ApiError as error:
+            import random  # 2 ms, and seldom needed
+
             wait = max(pause * (0.5 + random.random()), error.retry_after)  # noqa: S311 - jitter, no secret
             if not again(error) or time.monotonic() + wait > end:
                 raise

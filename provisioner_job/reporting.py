@@ -7,6 +7,7 @@ from typing import NamedTuple
 from api.operation import Connection, Report
 from api.reasons import Reason
 from provisioner_job.audit import Audit, now, rfc3339
+from provisioner_job.errors import shortened
 from provisioner_job.kubernetes import ApiError
 from provisioner_job.ledger import Delivery, Entry, Ledger
 from provisioner_job.redaction import Redactor
@@ -15,6 +16,8 @@ DONE = 0
 """Exit code: the Operation carries the outcome, whichever it is, or nobody waits for one."""
 UNREPORTED = 1
 """Exit code: the outcome could not be reported."""
+ENDING_CHARACTERS = 1000
+"""Of the sentence that a condition and an Event show; an Event's note takes 1024."""
 
 
 class Ending(NamedTuple):
@@ -45,11 +48,12 @@ class Reporter(NamedTuple):
 
     def report(self, ledger: Ledger, entry: Entry, ending: Ending) -> int:
         """Log the ending, write it on the Operation, log that; gives the exit code. Raises nothing."""
+        message = shown(ending.message, self.redactor)
         if ending.reason is not Reason.SUCCEEDED:
-            self.audit.write("failed", reason=ending.reason, code=ending.code, message=ending.message)
+            self.audit.write("failed", reason=ending.reason, code=ending.code, message=message)
         report = Report(
             reason=ending.reason,
-            message=self.redactor.clean(ending.message),
+            message=message,
             started_at=self.progress.started_at,
             finished_at=rfc3339(now()),
             called=self.progress.called,
@@ -67,3 +71,11 @@ class Reporter(NamedTuple):
         else:
             self.audit.write("skipped", why=f"the report: the Operation is {delivery.value}")
         return DONE
+
+
+def shown(message: str, redactor: Redactor) -> str:
+    """An ending's sentence as it may be read: without secrets, on one line, not too long.
+
+    In this order: a cut, or spaces put in order, would hide what is left of a secret from the redactor.
+    """
+    return shortened(redactor.clean(message), ENDING_CHARACTERS)

@@ -16,9 +16,8 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from api.labels import (
     DATABASE_UID,
@@ -42,8 +41,7 @@ PLACEHOLDER = b"placeholder"
 _KEY = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(NamedTuple):
     """The Secret as it stands before the Job writes it."""
 
     uid: str
@@ -54,7 +52,11 @@ class Present:
     owners: frozenset[str]
     """The uids that its owner references name."""
     immutable: bool
-    data: Mapping[str, bytes] = field(repr=False)
+    data: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        # Without the data.
+        return f"Present(uid={self.uid!r}, resource_version={self.resource_version!r})"
 
     @classmethod
     def parse(cls, manifest: Mapping[str, Any]) -> Present:
@@ -78,25 +80,36 @@ class Present:
         return int(text) if text.isascii() and text.isdecimal() else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(NamedTuple):
     """What the Secret will hold, and the names that it cannot hold."""
 
-    values: Mapping[str, bytes] = field(repr=False)
+    values: Mapping[str, bytes]
     skipped: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        # Without the values.
+        return f"Data(skipped={self.skipped!r})"
 
 
 def carries(present: Present | None, spec: OperationSpec, target: SecretTarget) -> bool:
     """Judge the Secret of the target's name; whether it already carries this very request.
 
-    Raises Failure: SECRET_CONFLICT when it is not this Database's, OPERATION_SUPERSEDED when a later request has
-    written it, SECRET_REFUSED when it is immutable.
+    Raises Failure: SECRET_CONFLICT when it is not this Database's, KUBERNETES_UNAVAILABLE when it goes away with an
+    earlier Database of this name, OPERATION_SUPERSEDED when a later request has written it, SECRET_REFUSED when it is
+    immutable.
     """
     if present is None:
         return False
     name = f"{spec.database.namespace}/{target.name}"
     ours = present.labels.get(LABEL_CREDENTIALS) == "true" and present.type == target.type
-    if not ours or present.annotations.get(DATABASE_UID) != spec.database.uid:
+    writer = present.annotations.get(DATABASE_UID)
+    if ours and writer != spec.database.uid and writer in present.owners:
+        # Its owner had the name that this Database has now, so there is no such owner any more.
+        raise Failure(
+            Reason.KUBERNETES_UNAVAILABLE,
+            f"the Secret {name} of an earlier Database of this name has not been collected yet",
+        )
+    if not ours or writer != spec.database.uid:
         raise Failure(
             Reason.SECRET_CONFLICT,
             f"a Secret {name} that does not belong to this Database already exists and was not touched; "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from api.operation import OperationSpec, SecretTarget
 from api.reasons import Reason
@@ -104,7 +103,7 @@ class SecretWriter:
             raise self._refusal(error, shown=True) from None
         secret.carries(found, self._spec, self._target)
         if found is None and self._present is not None:
-            found = replace(self._present, uid="", resource_version="")
+            found = self._present._replace(uid="", resource_version="")
         self._present = found
 
     def _refusal(self, error: ApiError, *, shown: bool) -> Failure:

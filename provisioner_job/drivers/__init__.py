@@ -12,7 +12,12 @@ from api.reasons import Reason
 from provisioner_job.drivers.contract import Connect
 from provisioner_job.errors import Failure
 
-_MODULES = {Driver.POSTGRES: "postgresql"}
+_MODULES = {
+    Driver.POSTGRES: "postgresql",
+    Driver.MARIADB: "mariadb",
+    Driver.MYSQL: "mariadb",
+    Driver.SQLSERVER: "sqlserver",
+}
 
 
 def load(driver: str) -> Connect:

@@ -10,9 +10,8 @@ Every driver keeps these promises, whatever its engine:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from api.operation import Connection, Server
 
@@ -20,13 +19,12 @@ Result: TypeAlias = Mapping[str, str]
 """Result keys and their texts, in the server's order; NULL is ""."""
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """Whom to connect to, as whom, and what the connection must prove."""
 
     server: Server
     username: str
-    password: str = field(repr=False)
+    password: str
     ca_file: str | None = None
     """Path of the PEM file to trust; `server.ca_bundle` comes first; with neither, the image's public CAs."""
     client_certificate: tuple[str, str] | None = None
@@ -34,17 +32,23 @@ class Login:
     connect_timeout: timedelta = timedelta(seconds=10)
     """For everything until the server has accepted the login: name resolution, TCP, TLS, authentication."""
 
+    def __repr__(self) -> str:
+        # Without the password.
+        return f"Login({self.username!r} at {self.server!r})"
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+
+class Argument(NamedTuple):
     """One argument; a name of digits ("0", "1", …) is a position, any other is the procedure's own name for it."""
 
     name: str
-    value: str = field(repr=False)
+    value: str
+
+    def __repr__(self) -> str:
+        # The value may be a password.
+        return f"Argument({self.name!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Procedure:
+class Procedure(NamedTuple):
     """One call of a stored procedure."""
 
     name: str

@@ -16,13 +16,13 @@ from datetime import timedelta
 from api.operation import Connection
 from api.reasons import Reason
 from provisioner_job.drivers import postgresql_catalogue as catalogue
-from provisioner_job.drivers import postgresql_errors, postgresql_libpq
+from provisioner_job.drivers import postgresql_errors, postgresql_facts
 from provisioner_job.drivers import postgresql_resolution as resolution
 from provisioner_job.drivers.contract import Login, Procedure, Result
 from provisioner_job.drivers.postgresql_login import open_wire
 from provisioner_job.drivers.postgresql_wire import Bound, Lost, Rows, ServerError, Silent, Wire
 from provisioner_job.drivers.result import read_result
-from provisioner_job.errors import Failure, shortened
+from provisioner_job.errors import Failure
 
 GRACE = timedelta(seconds=2)
 """How much longer than the server this side waits, before it cancels by itself."""
@@ -58,13 +58,13 @@ class PostgresSession:
         self._wire = wire
         # A cancellation reads the CA file again.
         self._files = files
-        facts = postgresql_libpq.tls_facts(wire.connection)
-        expiry = postgresql_libpq.not_after(facts.certificate)
+        facts = postgresql_facts.tls_facts(wire.connection)
+        expiry = postgresql_facts.not_after(facts.certificate)
         self.connection = Connection(
-            server_version=f"PostgreSQL {wire.parameter('server_version')}",
+            server_version=f"PostgreSQL {wire.server_version}",
             tls_version=facts.version,
             cipher=facts.cipher,
-            peer_certificate_sha256=postgresql_libpq.fingerprint(facts.certificate),
+            peer_certificate_sha256=postgresql_facts.fingerprint(facts.certificate),
             peer_certificate_not_after=expiry.strftime("%Y-%m-%dT%H:%M:%SZ") if expiry else "",
         )
 
@@ -180,7 +180,7 @@ def _translated(what: str, wire: Wire, limit: timedelta) -> Iterator[None]:
     except Lost as lost:
         if wire.cancelled:
             raise _interrupted() from None
-        said = shortened(lost.text.partition("\n")[0])
+        said = lost.text.partition("\n")[0]
         raise Failure(Reason.CONNECTION_LOST, f"{what}: the connection was lost: {said}") from None
     except Silent:
         if wire.cancelled:

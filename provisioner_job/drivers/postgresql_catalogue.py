@@ -8,8 +8,7 @@ divert it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from api.reasons import Reason
 from provisioner_job.drivers.postgresql_wire import Bound
@@ -56,8 +55,7 @@ SELECT DISTINCT n.nspname, p.proname
 """(schema, name) of everything that this account could call, to say what was perhaps meant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identifier:
+class Identifier(NamedTuple):
     """One part of a name; an unquoted one means `folded` where that exists, else what was written."""
 
     written: str
@@ -73,8 +71,7 @@ class Identifier:
         return None if bare is None else cls(bare, bare.encode().lower().decode())
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """A procedure's name as a class gives it."""
 
     schema: Identifier | None
@@ -105,8 +102,7 @@ class Name:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A declared parameter."""
 
     name: str
@@ -135,8 +131,7 @@ class Parameter:
         return f"{mode}{self.name} {self.type_name}".replace("  ", " ").strip()
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A function or procedure of that name."""
 
     schema: str

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from api.reasons import Reason
-from provisioner_job.errors import Failure, shortened
+from provisioner_job.errors import Failure
 
 _LOGIN: Mapping[str, Reason] = {
     "28P01": Reason.CREDENTIALS_REFUSED,  # invalid_password
@@ -71,7 +71,7 @@ def login_failure(text: str, where: str, *, certificate_given: bool) -> Failure 
         "certificate" in message or (certificate_given and location is not None and location[1] == "auth_failed")
     ):
         reason = Reason.CLIENT_CERTIFICATE_REFUSED
-    return Failure(reason, f"{where} refuses the login: {shortened(message)}", code=sqlstate)
+    return Failure(reason, f"{where} refuses the login: {message}", code=sqlstate)
 
 
 def call_failure(sqlstate: str, message: str, *, in_body: bool) -> Failure:
@@ -82,4 +82,4 @@ def call_failure(sqlstate: str, message: str, *, in_body: bool) -> Failure:
     reason = _lookup(_CALL, sqlstate)
     if reason is None and not in_body:
         reason = _OWN_CALL.get(sqlstate)
-    return Failure(reason or Reason.PROCEDURE_FAILED, shortened(message), code=sqlstate)
+    return Failure(reason or Reason.PROCEDURE_FAILED, message, code=sqlstate)

@@ -11,14 +11,12 @@ import socket
 import threading
 import time
 
-from psycopg.conninfo import make_conninfo
-
 from api.engines import ENGINES, Driver
 from api.reasons import Reason
 from provisioner_job.drivers import postgresql_errors, postgresql_tls
 from provisioner_job.drivers.contract import Login
 from provisioner_job.drivers.postgresql_wire import Refused, Silent, Wire
-from provisioner_job.errors import Failure, shortened
+from provisioner_job.errors import Failure
 
 PUBLIC_CA_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
@@ -86,6 +84,8 @@ def _check(login: Login) -> None:
         # libpq takes `/…` and `@…` for a socket, where nothing is encrypted whatever sslmode says, and `,` for a list.
         if not name or name[0] in "/@" or any(char in ",\0" or char.isspace() for char in name):
             raise Failure(Reason.ENDPOINT_INVALID, f"{field} {name!r} is not the name or address of one host")
+    if any("\0" in text for text in (server.database, login.username, login.password)):
+        raise Failure(Reason.ENDPOINT_INVALID, "the database's name, the user name or the password holds a NUL")
 
 
 def _expectation(login: Login, files: contextlib.ExitStack) -> postgresql_tls.Expectation:
@@ -135,7 +135,7 @@ def _unknown_host(login: Login) -> Failure:
 
 def _open(login: Login, expected: postgresql_tls.Expectation, address: str, until: float) -> Wire:
     try:
-        wire = Wire.open(_conninfo(login, expected, address), until)
+        wire = Wire.open(_settings(login, expected, address), until)
     except Silent as silent:
         raise _no_answer(expected, login, connected=silent.connected) from None
     except Refused as refused:
@@ -147,7 +147,7 @@ def _open(login: Login, expected: postgresql_tls.Expectation, address: str, unti
     return wire
 
 
-def _conninfo(login: Login, expected: postgresql_tls.Expectation, address: str) -> str:
+def _settings(login: Login, expected: postgresql_tls.Expectation, address: str) -> dict[str, str]:
     server = login.server
     certificate, key = login.client_certificate or ("", "")
     tls = {"sslmode": _SSL_MODES[server.tls_mode]}
@@ -166,36 +166,35 @@ def _conninfo(login: Login, expected: postgresql_tls.Expectation, address: str) 
     if server.tls_mode != "VerifyFull":
         # A password in clear (LDAP, PAM) goes to none but a server whose name was verified.
         tls["require_auth"] = "!password"
-    return make_conninfo(
-        host=expected.name,
-        hostaddr=address,
-        port=str(server.port),
-        dbname=server.database or ENGINES[Driver.POSTGRES].default_database,
-        user=login.username,
-        password=login.password,
-        passfile=os.devnull,
-        gssencmode="disable",
-        client_encoding="UTF8",
-        application_name=f"dbaas:{server.endpoint}"[:63],
-        options=" ".join(f"-c {name}={value}" for name, value in SETTINGS.items()),
+    return tls | {
+        "host": expected.name,
+        "hostaddr": address,
+        "port": str(server.port),
+        "dbname": server.database or ENGINES[Driver.POSTGRES].default_database,
+        "user": login.username,
+        "password": login.password,
+        "passfile": os.devnull,
+        "gssencmode": "disable",
+        "client_encoding": "UTF8",
+        "application_name": f"dbaas:{server.endpoint}"[:63],
+        "options": " ".join(f"-c {name}={value}" for name, value in SETTINGS.items()),
         # A server that vanishes during a long call is noticed after 20 seconds.
-        keepalives_idle="10",
-        keepalives_interval="5",
-        keepalives_count="2",
-        tcp_user_timeout="20000",
-        **tls,
-    )
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "2",
+        "tcp_user_timeout": "20000",
+    }
 
 
 def _unusable(wire: Wire, login: Login, expected: postgresql_tls.Expectation) -> Failure | None:
-    if login.server.tls_mode != "Disabled" and not wire.connection.ssl_in_use:
+    if login.server.tls_mode != "Disabled" and not wire.connection.encrypted:
         return Failure(Reason.TLS_FAILED, f"the connection to {expected.where} is not encrypted")
     if wire.connection.server_version < OLDEST:
         return Failure(
             Reason.ENDPOINT_INVALID,
-            f"{expected.where} is PostgreSQL {wire.parameter('server_version')}; procedures need 11 or later",
+            f"{expected.where} is PostgreSQL {wire.server_version}; procedures need 11 or later",
         )
-    if wire.parameter("in_hot_standby") == "on":
+    if wire.connection.parameter("in_hot_standby") == "on":
         return Failure(Reason.SERVER_NOT_READY, f"{expected.where} is a standby, which cannot write; name the primary")
     return None
 
@@ -222,7 +221,7 @@ def _refusal(text: str, login: Login, expected: postgresql_tls.Expectation, addr
     if known is not None:
         return known
     # TLS stands; what is left are alerts about the client's certificate, and methods of authentication.
-    last = shortened(text.strip().rpartition(" failed: ")[2])
+    last = text.strip().rpartition(" failed: ")[2]
     if certificate_given and "alert" in last:
         return Failure(
             Reason.CLIENT_CERTIFICATE_REFUSED, f"{expected.where} refuses the endpoint's client certificate: {last}"

@@ -7,7 +7,7 @@ candidates is refused until somebody changes it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure
@@ -18,8 +18,7 @@ from provisioner_job.errors import Failure
 _SIMILAR_SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """A call that is ready to be sent; `labels` names the argument behind each value."""
 
     text: str
@@ -27,8 +26,7 @@ class Statement:
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Misfit:
+class _Misfit(NamedTuple):
     """Why a candidate does not take the arguments."""
 
     message: str

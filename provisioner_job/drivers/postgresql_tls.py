@@ -10,11 +10,11 @@ import socket
 import ssl
 import struct
 import time
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from api.reasons import Reason
-from provisioner_job.drivers import postgresql_libpq
+from provisioner_job.drivers.postgresql_facts import not_after
 from provisioner_job.errors import Failure, shortened
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
@@ -35,8 +35,7 @@ _CURES = {
 _OLD_PROTOCOL = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE", "WRONG_VERSION_NUMBER")
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(NamedTuple):
     """What the endpoint demands of the server's TLS."""
 
     host: str
@@ -163,7 +162,7 @@ def _describe(reason: Reason, expected: Expectation, address: str, until: float)
         alternatives = (decoded or {}).get("subjectAltName", ())
         names = ", ".join(str(alternative[1]) for alternative in alternatives)
         return f" (it is for {shortened(names or 'no name')}, not for {expected.name})"
-    expiry = postgresql_libpq.not_after(certificate or b"") if reason is Reason.CERTIFICATE_EXPIRED else None
+    expiry = not_after(certificate or b"") if reason is Reason.CERTIFICATE_EXPIRED else None
     return f" (it is valid until {expiry:%Y-%m-%d %H:%M} UTC)" if expiry else ""
 
 

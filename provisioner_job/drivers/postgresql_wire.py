@@ -1,7 +1,7 @@
 """One conversation with a PostgreSQL server through libpq, in which every wait has an end.
 
 Speaks the extended protocol in text both ways, so that values are what the server reads and prints. Knows neither
-procedures nor reasons. psycopg's cursors are not used: they wait without a limit, and read values into Python types.
+procedures nor reasons.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ import re
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-import psycopg
-from psycopg import pq
-
-from provisioner_job.drivers import postgresql_libpq
+from provisioner_job.drivers import postgresql_libpq as libpq
 
 ROWS_KEPT = 1000
 """Rows beyond are counted and dropped: no Secret holds so many keys, and a wrong query may give millions."""
@@ -59,19 +56,15 @@ class Lost(Exception):
 class ServerError(Exception):
     """The server refused a statement. Of what it said only the code and the primary message are kept."""
 
-    def __init__(self, result: pq.abc.PGresult) -> None:
+    def __init__(self, result: libpq.Result) -> None:
         super().__init__("statement refused")
-        self.sqlstate = self._text(result, pq.DiagnosticField.SQLSTATE)
-        self.message = self._text(result, pq.DiagnosticField.MESSAGE_PRIMARY)
-        context = self._text(result, pq.DiagnosticField.CONTEXT)
+        self.sqlstate = result.error_field(libpq.SQLSTATE)
+        self.message = result.error_field(libpq.MESSAGE_PRIMARY)
+        context = result.error_field(libpq.CONTEXT)
         self.in_body = bool(context)
         """Whether something that the statement called raised it."""
         self.parameter = _unreadable_parameter(context)
         """n when the value of `$n` could not be read as its type, and nothing ran."""
-
-    @staticmethod
-    def _text(result: pq.abc.PGresult, diagnostic: pq.DiagnosticField) -> str:
-        return (result.error_field(diagnostic) or b"").decode(errors="replace")
 
 
 def _unreadable_parameter(context: str) -> int | None:
@@ -83,33 +76,34 @@ def _unreadable_parameter(context: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """A value for `$n`, as text; `type` is its type's OID, 0 leaves it to the server."""
 
-    value: str | None = field(repr=False)
+    value: str | None
     type: int = 0
 
+    def __repr__(self) -> str:
+        # The value may be a password.
+        return f"Bound(type={self.type})"
 
-@dataclass(slots=True)
+
 class Rows:
     """What a statement gave: at most ROWS_KEPT rows of `count`, as the server prints them."""
 
-    columns: tuple[str, ...] = ()
-    types: tuple[int, ...] = ()
-    """Type OIDs of the columns; a domain shows as its base type."""
-    values: list[tuple[bytes | None, ...]] = field(default_factory=list)
-    count: int = 0
+    def __init__(self) -> None:
+        self.columns: tuple[str, ...] = ()
+        self.types: tuple[int, ...] = ()
+        """Type OIDs of the columns; a domain shows as its base type."""
+        self.values: list[tuple[bytes | None, ...]] = []
+        self.count = 0
 
-    def add(self, result: pq.abc.PGresult) -> None:
+    def add(self, result: libpq.Result) -> None:
         """Take over columns and rows of one piece of the result."""
-        columns = range(result.nfields)
-        self.columns = tuple((result.fname(column) or b"").decode(errors="replace") for column in columns)
-        self.types = tuple(result.ftype(column) for column in columns)
-        for row in range(result.ntuples):
+        self.columns, self.types = result.columns, result.types
+        for row in range(result.count):
             self.count += 1
             if self.count <= ROWS_KEPT:
-                self.values.append(tuple(result.get_value(row, column) for column in columns))
+                self.values.append(result.row(row))
 
 
 def _wait(descriptor: int, events: int, until: float) -> int:
@@ -124,43 +118,41 @@ def _drive(poll: Callable[[], int], descriptor: Callable[[], int], until: float)
     """Let libpq go on whenever its socket is ready; gives whether it got to its end. Raises TimeoutError."""
     while True:
         state = poll()
-        if state in (pq.PollingStatus.OK, pq.PollingStatus.FAILED):
-            return state == pq.PollingStatus.OK
-        if not _wait(descriptor(), _READ if state == pq.PollingStatus.READING else _WRITE, until):
+        if state in (libpq.POLLING_OK, libpq.POLLING_FAILED):
+            return state == libpq.POLLING_OK
+        if not _wait(descriptor(), _READ if state == libpq.POLLING_READING else _WRITE, until):
             raise TimeoutError
 
 
 class Wire:
     """An open connection."""
 
-    def __init__(self, connection: pq.abc.PGconn) -> None:
+    def __init__(self, connection: libpq.Connection) -> None:
         self.connection = connection
-        connection.nonblocking = 1
-        self._canceller = connection.cancel_conn()
+        connection.never_block()
+        self._cancellation = libpq.Cancellation(connection)
         self._cancelling = threading.Lock()
         self.cancelled = False
         """Whether `cancel` was called; nothing is sent any more then."""
 
     @classmethod
-    def open(cls, conninfo: str, until: float) -> Wire:
+    def open(cls, settings: Mapping[str, str], until: float) -> Wire:
         """Connect and log in. Raises Refused, or Silent at `until` (monotonic seconds)."""
-        connection = pq.PGconn.connect_start(conninfo.encode())
-        postgresql_libpq.report_sqlstate(connection)
+        connection = libpq.Connection(settings)
         try:
-            if connection.status != pq.ConnStatus.BAD and _drive(
-                connection.connect_poll, lambda: connection.socket, until
-            ):
+            if connection.status != libpq.CONNECTION_BAD and _drive(connection.poll, lambda: connection.socket, until):
                 return cls(connection)
-            raise Refused(connection.get_error_message())
+            raise Refused(connection.error)
         except TimeoutError:
-            raise Silent(connected=connection.status != pq.ConnStatus.STARTED) from None
+            raise Silent(connected=connection.status != libpq.CONNECTION_STARTED) from None
         finally:
-            if connection.status != pq.ConnStatus.OK:
+            if connection.status != libpq.CONNECTION_OK:
                 connection.finish()
 
-    def parameter(self, name: str) -> str:
-        """A parameter that the server reports by itself, such as `server_version`; "" when it does not."""
-        return (self.connection.parameter_status(name.encode()) or b"").decode(errors="replace")
+    @property
+    def server_version(self) -> str:
+        """As the server writes it: `15.4 (Debian 15.4-1)`."""
+        return self.connection.parameter("server_version")
 
     def query(self, statement: str, values: Sequence[Bound], until: float) -> Rows:
         """Run one statement and read its result to the end.
@@ -169,15 +161,14 @@ class Wire:
         cancellation did not bring it about; the connection is closed then.
         """
         try:
-            self.connection.send_query_params(
+            self.connection.send(
                 statement.encode(),
                 [None if bound.value is None else bound.value.encode() for bound in values],
-                param_types=[bound.type for bound in values],
+                [bound.type for bound in values],
             )
-            self.connection.set_single_row_mode()
             self._flush(until)
             return self._read(until)
-        except psycopg.Error as error:
+        except libpq.LibpqError as error:
             self.close()
             raise Lost(str(error)) from None
         except TimeoutError:
@@ -196,20 +187,21 @@ class Wire:
         rows, refusal = Rows(), None
         while True:
             self._await_result(until)
-            result = self.connection.get_result()
+            result = self.connection.result()
             if result is None:
                 break
-            if result.status == pq.ExecStatus.FATAL_ERROR:
-                refusal = ServerError(result)
-            elif refusal is None:
-                rows.add(result)
+            with result:
+                if result.failed:
+                    refusal = ServerError(result)
+                elif refusal is None:
+                    rows.add(result)
         if refusal is not None:
             raise refusal
         return rows
 
     def _await_result(self, until: float) -> None:
         ending = False
-        while self.connection.is_busy():
+        while self.connection.busy:
             now = time.monotonic()
             if not ending and (self.cancelled or now >= until):
                 # Whatever the reason, the server has as long as this to come to its end.
@@ -233,11 +225,10 @@ class Wire:
             return
         try:
             # The request goes through a connection of its own, verified like the first.
-            with contextlib.suppress(psycopg.Error, TimeoutError):
-                self._canceller.reset()
-                self._canceller.start()
-                until = time.monotonic() + CANCEL_SECONDS
-                _drive(self._canceller.poll, lambda: self._canceller.socket, until)
+            with contextlib.suppress(TimeoutError):
+                if self._cancellation.start():
+                    until = time.monotonic() + CANCEL_SECONDS
+                    _drive(self._cancellation.poll, lambda: self._cancellation.socket, until)
         finally:
             self._cancelling.release()
 

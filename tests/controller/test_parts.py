@@ -198,6 +198,17 @@ class TestManifests:
         assert {variable["name"] for variable in pod["containers"][0]["env"]} == {"DBAAS_OPERATION", "DBAAS_NAMESPACE"}
         assert pod["securityContext"]["runAsNonRoot"]
 
+    def test_only_a_client_certificate_makes_a_pod_wait_for_a_group_of_its_files(self) -> None:
+        certified = replace(endpoint(), tls=replace(endpoint().tls, client_certificate_secret="client"))
+
+        plain, grouped = (
+            job_manifest(create_operation(), each, OPERATOR, JobTemplate("job:1"))["spec"]["template"]["spec"]
+            for each in (endpoint(), certified)
+        )
+
+        assert [pod["securityContext"].get("fsGroup") for pod in (plain, grouped)] == [None, 65532]
+        assert [pod["volumes"][0]["projected"]["defaultMode"] for pod in (plain, grouped)] == [0o444, 0o440]
+
 
 class TestStatus:
     def test_ready_is_alone_when_all_is_well(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.labels import FINALIZER
+from api.labels import FINALIZER, LABEL_ENDPOINT_CREDENTIALS
 from api.reasons import ConditionReason, Reason
 from controller.ledger import Entry
 from controller.observed import Namespace, Observed
@@ -29,6 +29,7 @@ from controller.steps import (
 )
 from tests.controller.builders import (
     NOW,
+    account_secret,
     database,
     database_class,
     endpoint,
@@ -89,6 +90,26 @@ class TestProviding:
         world = after(observed(instance=instance()), "create", None)
 
         assert isinstance(plan(world, NOW).step, StartJob)
+
+    def test_no_job_starts_on_an_endpoint_that_is_not_what_the_operation_was_made_from(self) -> None:
+        """The Operation says which server, the endpoint of now which account would be sent there."""
+        world = after(observed(instance=instance()), "create", None)
+        changed = endpoint(generation=2)
+        unmarked = account_secret("2", **{LABEL_ENDPOINT_CREDENTIALS: "false"})
+        for meanwhile in ({"endpoint": changed}, {"secrets": {changed.credentials_secret: unmarked}}):
+            decided = plan(replace(world, **meanwhile), NOW)
+
+            assert isinstance(decided.step, ReportLost)
+            assert (decided.step.reason, decided.step.called) == (Reason.ENDPOINT_INVALID, False)
+
+    def test_a_job_that_somebody_deleted_may_have_called(self) -> None:
+        world = after(observed(instance=instance()), "create", None)
+        world = replace(world, endpoint=None, accounts=frozenset({world.entries[0].name}))
+
+        decided = plan(world, NOW)
+
+        assert isinstance(decided.step, ReportLost)
+        assert decided.step.called
 
     def test_a_running_job_is_waited_for(self) -> None:
         world = after(observed(instance=instance()), "create", None)

@@ -307,6 +307,13 @@ def test_names_are_passed_to_the_server_as_they_are(site: Site) -> None:
     assert site.refusal(username="x' sslmode='disable").reason is Reason.CREDENTIALS_REFUSED
 
 
+@pytest.mark.parametrize("field", ["database", "username", "password"])
+def test_nothing_is_cut_at_a_nul_as_c_would_cut_it(site: Site, field: str) -> None:
+    values = {"database": "postgres", "username": site.username, "password": site.password}
+
+    assert site.refusal(**{field: f"{values[field]}\0x"}).reason is Reason.ENDPOINT_INVALID
+
+
 @pytest.mark.parametrize("host", ["/tmp", "@socket", "a,b", "a b", "", "a\n", "127.0.0.1,127.0.0.1"])
 def test_a_host_that_libpq_would_take_for_a_socket_or_a_list_is_refused(site: Site, host: str) -> None:
     assert site.refusal(host=host).reason is Reason.ENDPOINT_INVALID

@@ -80,6 +80,15 @@ class TestWhoseItIs:
         assert "shop/orders-credentials" in failure.value.message
         assert "rename" in failure.value.message
 
+    def test_one_that_goes_away_with_an_earlier_database_of_the_name_is_waited_for(self) -> None:
+        earlier = "the earlier database"
+        left = present(uid=earlier)
+
+        with pytest.raises(Failure) as failure:
+            secret.carries(left._replace(owners=frozenset({earlier})), SPEC, TARGET)
+
+        assert reason_of(failure) is Reason.KUBERNETES_UNAVAILABLE
+
     def test_a_later_request_is_not_overwritten(self) -> None:
         with pytest.raises(Failure) as failure:
             secret.carries(present("5"), spec(sequence=4), TARGET)

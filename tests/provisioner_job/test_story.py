@@ -555,12 +555,6 @@ class TestFailures:
         assert world.status(given)["reason"] == "OperationInvalid"
         assert world.calls() == []
 
-    def test_an_engine_without_a_driver_is_reported(self, world: World) -> None:
-        ended = world.run(given := spec(driver="sqlserver"))
-
-        assert ended.code == 0
-        assert world.status(given)["reason"] == "DriverMissing"
-
     def test_a_missing_key_of_the_endpoints_secret_is_named(self, world: World) -> None:
         (world.folder / "files" / "credentials").mkdir(parents=True)
         (world.folder / "files" / "credentials" / "password").write_text("")
