@@ -42,10 +42,15 @@ COPY --from=requirements /controller.txt /
 RUN --mount=type=secret,id=pip.env --mount=type=secret,id=pip.conf --mount=type=secret,id=certificates \
     /opt/install /controller.txt
 
+# Microsoft's ODBC driver comes as a wheel whose licence you accept by asking for it; of its builds one is kept.
 FROM installer AS provisioner-job-venv
+ARG ACCEPT_MICROSOFT_ODBC_EULA=no
 COPY --from=requirements /job.txt /
 RUN --mount=type=secret,id=pip.env --mount=type=secret,id=pip.conf --mount=type=secret,id=certificates \
-    /opt/install /job.txt
+    if [ "${ACCEPT_MICROSOFT_ODBC_EULA}" = yes ]; then echo 'mssql-python-odbc>=18.6' >> /job.txt; fi; \
+    /opt/install /job.txt \
+    && rm -rf /opt/venv/lib/python3*/site-packages/mssql_python_odbc/libs/linux/rhel \
+              /opt/venv/lib/python3*/site-packages/mssql_python_odbc/libs/linux/suse
 
 FROM installer AS webhook-app
 COPY api /opt/app/api
@@ -93,6 +98,15 @@ ENTRYPOINT ["/opt/venv/bin/python", "-P", "-m", "controller"]
 FROM runtime AS provisioner-job
 LABEL org.opencontainers.image.title="Kubernetes DBaaS provisioner job" \
       org.opencontainers.image.description="Runs one stored procedure over verified TLS and writes its Secret."
+# ODBC for SQL Server: FreeTDS always; what Microsoft's driver needs besides, where its licence was accepted.
+ARG ACCEPT_MICROSOFT_ODBC_EULA=no
+USER 0
+RUN microsoft= \
+    && if [ "${ACCEPT_MICROSOFT_ODBC_EULA}" = yes ]; then microsoft='libkrb5-3 libgssapi-krb5-2 libltdl7'; fi \
+    && mkdir -p /var/log/apt && apt-get update -q \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends tdsodbc libodbc2 ${microsoft} \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /usr/share/doc/* /usr/share/man/*
+USER 65532:65532
 COPY --from=provisioner-job-venv /opt/venv /opt/venv
 COPY --from=provisioner-job-app /opt/app /opt/app
 ENTRYPOINT ["/opt/venv/bin/python", "-P", "-m", "provisioner_job"]

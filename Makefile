@@ -41,7 +41,7 @@ format: python ## Put the code into the form that lint asks for
 	@$(BIN)/ruff check --quiet --fix .
 
 .PHONY: test
-test: python postgresql ## Run every test: unit, integration (real servers), e2e (real Kubernetes)
+test: python postgresql mariadb odbc ## Run every test: unit, integration (real servers), e2e (real Kubernetes)
 	@$(BIN)/python -m tests.suite unit integration e2e -- $(ARGS)
 
 .PHONY: test-unit
@@ -49,7 +49,7 @@ test-unit: python ## Run the tests that need nothing but Python
 	@$(BIN)/python -m tests.suite unit -- $(ARGS)
 
 .PHONY: test-integration
-test-integration: python postgresql ## Run the tests against a real PostgreSQL and a real API server
+test-integration: python postgresql mariadb odbc ## Run the tests against a real PostgreSQL, MariaDB and API server, and a SQL Server double
 	@$(BIN)/python -m tests.suite integration -- $(ARGS)
 
 .PHONY: test-e2e
@@ -76,6 +76,6 @@ cluster-down: python ## End the node and take away all that it made on this mach
 python:
 	@.ci/setup python
 
-.PHONY: postgresql
-postgresql:
-	@.ci/setup postgresql
+.PHONY: postgresql mariadb odbc
+postgresql mariadb odbc:
+	@.ci/setup $@

@@ -1,7 +1,8 @@
-"""Real servers for the tests of drivers: one PostgreSQL for the whole run, a schema of its own for each test."""
+"""Real servers for the tests of drivers: one of each for the whole run, a schema of its own for each test."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,19 @@ from api.operation import Server
 from provisioner_job.drivers import load
 from provisioner_job.drivers.contract import Argument, Login, Procedure, Session
 from provisioner_job.errors import Failure
+from tests.integration.mariadb_site import MariaDBCaller, MariaDBSchema, MariaDBSite
+from tests.integration.sqlserver_site import (
+    SqlServerCaller,
+    SqlServerSchema,
+    SqlServerSite,
+    Target,
+    double_site,
+    targets,
+)
+from tests.integration.sqlserver_site import (
+    site as sqlserver_site,
+)
+from tests.servers.mariadb import MariaDB
 from tests.servers.pki import Authority, KeyPair
 from tests.servers.postgresql import PostgreSQL
 
@@ -46,7 +60,7 @@ class Site:
         server = Server("pg", "127.0.0.1", self.server.port, "postgres")
         fields = {name: changes.pop(name) for name in [*changes] if name in Server.__dataclass_fields__}
         login = Login(replace(server, **fields), self.username, self.password, str(self.pki.authority.file))
-        return replace(login, **changes)
+        return login._replace(**changes)
 
     def refusal(self, **changes: Any) -> Failure:
         """Why a login that must not work does not."""
@@ -148,3 +162,87 @@ def session(open_session: Callable[[], Session]) -> Session:
 @pytest.fixture
 def call(session: Session, schema: Schema) -> Caller:
     return Caller(session, schema)
+
+
+# MariaDB
+
+
+@pytest.fixture(scope="session")
+def mariadb(pki: Pki) -> Iterator[MariaDBSite]:
+    with MariaDB.temporary(listen="127.0.0.1,::1", log_statements=True) as server:
+        server.start(pki.good, client_ca=pki.authority.file)
+        site = MariaDBSite(server, pki.authority, pki.stranger, pki.good)
+        site.make_account()
+        yield site
+
+
+@pytest.fixture
+def mariadb_schema(mariadb: MariaDBSite) -> Iterator[MariaDBSchema]:
+    name = f"test_{next(_numbers)}"
+    mariadb.server.execute(f"CREATE DATABASE {name}")
+    mariadb.server.execute(f"GRANT EXECUTE ON {name}.* TO {mariadb.username}")
+    yield MariaDBSchema(name, mariadb.server)
+    mariadb.server.execute(f"REVOKE EXECUTE ON {name}.* FROM {mariadb.username}")
+    mariadb.server.execute(f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+def open_mariadb_session(mariadb: MariaDBSite) -> Iterator[Callable[[], Session]]:
+    """Opens sessions that are closed after the test."""
+    with contextlib.ExitStack() as sessions:
+
+        def opened() -> Session:
+            session = mariadb.connect()
+            sessions.callback(session.close)
+            return session
+
+        yield opened
+
+
+@pytest.fixture
+def mariadb_call(open_mariadb_session: Callable[[], Session], mariadb_schema: MariaDBSchema) -> MariaDBCaller:
+    return MariaDBCaller(open_mariadb_session(), mariadb_schema)
+
+
+# SQL Server
+
+
+@pytest.fixture(scope="session", params=targets(), ids=str)
+def sqlserver(pki: Pki, request: pytest.FixtureRequest) -> Iterator[SqlServerSite]:
+    """Each installed ODBC driver, on the double and on a real server where one is named."""
+    target: Target = request.param
+    with sqlserver_site(target, pki.authority, pki.stranger, pki.good) as opened:
+        yield opened
+
+
+@pytest.fixture(params=targets(real=False), ids=str)
+def misbehaving(pki: Pki, request: pytest.FixtureRequest) -> Iterator[SqlServerSite]:
+    """A double of one's own, for what no real server can be told to do."""
+    with double_site(request.param, pki.authority, pki.stranger, pki.good) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sqlserver_schema(sqlserver: SqlServerSite) -> Iterator[SqlServerSchema]:
+    schema = SqlServerSchema(f"test_{next(_numbers)}", sqlserver)
+    schema.create()
+    yield schema
+    schema.drop()
+
+
+@pytest.fixture
+def open_sqlserver_session(sqlserver: SqlServerSite) -> Iterator[Callable[[], Session]]:
+    """Opens sessions that are closed after the test."""
+    with contextlib.ExitStack() as sessions:
+
+        def opened() -> Session:
+            session = sqlserver.connect()
+            sessions.callback(session.close)
+            return session
+
+        yield opened
+
+
+@pytest.fixture
+def sqlserver_call(open_sqlserver_session: Callable[[], Session], sqlserver_schema: SqlServerSchema) -> SqlServerCaller:
+    return SqlServerCaller(open_sqlserver_session(), sqlserver_schema)

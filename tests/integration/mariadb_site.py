@@ -1,0 +1,111 @@
+"""What the tests of the MariaDB driver share: a server with an account on it, a schema, calls of what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from api.operation import Server
+from provisioner_job.drivers import load
+from provisioner_job.drivers.contract import Argument, Login, Procedure, Session
+from provisioner_job.errors import Failure
+from tests.servers.mariadb import MariaDB
+from tests.servers.pki import Authority, KeyPair
+
+connect = load("mariadb")
+
+
+@dataclass(frozen=True)
+class MariaDBSite:
+    """A server, and an account on it that may do nothing by itself."""
+
+    server: MariaDB
+    authority: Authority
+    stranger: Authority
+    """A CA that nobody trusts."""
+    good: KeyPair
+    username: str = "operator"
+    password: str = field(default="correct horse 'battery' \\ staple 🐘", repr=False)
+
+    def make_account(self, demands: str = "") -> None:
+        """Make the account, or what it was, again; `demands` is the rest of CREATE USER."""
+        self.server.execute(f"CREATE OR REPLACE USER {self.username} IDENTIFIED BY %s {demands}", [self.password])
+
+    def login(self, **changes: Any) -> Login:
+        """A login that works; `changes` are fields of Login, or of its Server."""
+        server = Server("my", "127.0.0.1", self.server.port, "")
+        fields = {name: changes.pop(name) for name in [*changes] if name in Server.__dataclass_fields__}
+        login = Login(replace(server, **fields), self.username, self.password, str(self.authority.file))
+        return login._replace(**changes)
+
+    def connect(self, **changes: Any) -> Session:
+        """A session with such a login."""
+        return connect(self.login(**changes))
+
+    def refusal(self, **changes: Any) -> Failure:
+        """Why a login that must not work does not."""
+        with pytest.raises(Failure) as caught:
+            self.connect(**changes).close()
+        return caught.value
+
+    def running(self, text: str) -> bool:
+        """Whether a session runs a statement with this text."""
+        return bool(
+            self.server.execute(
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND INFO LIKE %s",
+                [f"%{text}%"],
+            )
+        )
+
+
+@dataclass(frozen=True)
+class MariaDBSchema:
+    """A schema whose procedures the account may execute."""
+
+    name: str
+    server: MariaDB
+
+    def define(self, *statements: str) -> None:
+        """Run statements as root in this schema."""
+        for statement in statements:
+            self.server.execute(statement, database=self.name)
+
+    def procedure(self, signature: str, body: str, characteristics: str = "") -> None:
+        """Make `signature`, such as `p(a text)`, with the statements of this body."""
+        self.define(f"CREATE PROCEDURE {signature} {characteristics} BEGIN {body}; END")
+
+
+@dataclass(frozen=True)
+class MariaDBCaller:
+    """Calls what is in one schema."""
+
+    session: Session
+    schema: MariaDBSchema
+
+    def __call__(self, name: str, /, *values: str, timeout: float = 10, returns: bool = True) -> Any:
+        """Call `name` of the schema with text arguments; `timeout` is in seconds, `returns` as of Procedure."""
+        arguments = tuple(Argument(str(number), value) for number, value in enumerate(values))
+        return self.given(name, arguments, timeout=timeout, returns=returns)
+
+    def given(self, name: str, arguments: tuple[Argument, ...], *, timeout: float = 10, returns: bool = True) -> Any:
+        """The same, with the arguments as they are."""
+        qualified = name if "." in name else f"{self.schema.name}.{name}"
+        return self.session.call(Procedure(qualified, arguments, timedelta(seconds=timeout), returns))
+
+    def refusal(self, name: str, /, *values: str, **options: Any) -> Failure:
+        """Why a call that must not work does not."""
+        with pytest.raises(Failure) as caught:
+            self(name, *values, **options)
+        return caught.value
+
+
+def links(failure: BaseException) -> Iterator[BaseException]:
+    """A failure and everything that is chained to it."""
+    link: BaseException | None = failure
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__

@@ -1,0 +1,408 @@
+"""Every wait for MariaDB has an end: locks, calls, cancellations, and servers that fall silent."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from api.reasons import Reason
+from provisioner_job.drivers.contract import Procedure, Session
+from provisioner_job.drivers.mariadb import lock_name
+from provisioner_job.errors import Failure
+from tests.integration.mariadb_site import MariaDBCaller, MariaDBSchema, MariaDBSite
+
+pytestmark = pytest.mark.integration
+
+SHORT = timedelta(seconds=0.3)
+LONG = timedelta(seconds=20)
+INVOKER = "SQL SECURITY INVOKER"
+SLEEPS = "BEGIN DECLARE ignored int; SELECT SLEEP(seconds) INTO ignored; SELECT 'slept' AS state; END"
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def sleeper(mariadb_schema: MariaDBSchema) -> MariaDBSchema:
+    mariadb_schema.define(f"CREATE PROCEDURE nap(seconds double) {INVOKER} {SLEEPS}")
+    return mariadb_schema
+
+
+@pytest.fixture
+def administrator(mariadb: MariaDBSite) -> Iterator[None]:
+    """The account may end what others run."""
+    mariadb.server.execute(f"GRANT CONNECTION ADMIN ON *.* TO {mariadb.username}")
+    yield
+    mariadb.server.execute(f"REVOKE CONNECTION ADMIN ON *.* FROM {mariadb.username}")
+
+
+# Locks
+
+
+def test_the_lock_of_an_identity_is_held_by_one_session(open_mariadb_session: Callable[[], Session]) -> None:
+    first, second = open_mariadb_session(), open_mariadb_session()
+    first.lock("shop_orders", SHORT)
+    started = time.monotonic()
+    with pytest.raises(Failure) as caught:
+        second.lock("shop_orders", SHORT)
+    waited = time.monotonic() - started
+
+    assert caught.value.reason is Reason.LOCK_TIMEOUT
+    assert "earlier call" in caught.value.message
+    assert 0.25 < waited < 3
+
+
+def test_other_identities_do_not_wait(open_mariadb_session: Callable[[], Session]) -> None:
+    first, second = open_mariadb_session(), open_mariadb_session()
+    first.lock("shop_orders", SHORT)
+    second.lock("shop_order", SHORT)
+
+
+def test_the_lock_passes_on_when_its_holder_closes(open_mariadb_session: Callable[[], Session]) -> None:
+    first, second = open_mariadb_session(), open_mariadb_session()
+    first.lock("a", SHORT)
+    threading.Timer(0.2, first.close).start()
+    second.lock("a", LONG)
+
+
+def test_the_lock_outlasts_calls_and_their_time_limits(
+    open_mariadb_session: Callable[[], Session], sleeper: MariaDBSchema
+) -> None:
+    first, second = open_mariadb_session(), open_mariadb_session()
+    first.lock("a", SHORT)
+    MariaDBCaller(first, sleeper).refusal("nap", "30", timeout=0.2)
+    with pytest.raises(Failure):
+        second.lock("a", SHORT)
+    MariaDBCaller(second, sleeper)("nap", "0", timeout=0.1)
+    started = time.monotonic()
+    with pytest.raises(Failure):
+        second.lock("a", timedelta(seconds=1))
+
+    assert time.monotonic() - started > 0.9
+
+
+def test_the_lock_names_are_the_same_everywhere_and_apart() -> None:
+    names = {lock_name(f"identity {number}").casefold() for number in range(1000)}
+
+    assert len(names) == 1000
+    assert all(len(name) <= 64 for name in names)
+    assert lock_name("shop_orders") == lock_name("shop_orders")
+    assert lock_name("x" * 10_000) != lock_name("x" * 9_999)
+    assert lock_name("Größe 🐘") != lock_name("grosse")
+
+
+HOLDER = """
+import sys
+from datetime import timedelta
+from api.operation import Server
+from provisioner_job.drivers import load
+from provisioner_job.drivers.contract import Argument, Login, Procedure
+
+port, username, password, ca, name = sys.argv[1:]
+login = Login(Server("my", "127.0.0.1", int(port), ""), username, password, ca)
+session = load("mariadb")(login)
+session.lock("killed", timedelta(seconds=5))
+print("locked", flush=True)
+seconds, timeout = sys.stdin.readline().split()
+session.call(Procedure(name, (Argument("0", seconds),), timedelta(seconds=float(timeout))))
+"""
+
+
+@pytest.fixture
+def holder(mariadb: MariaDBSite, mariadb_schema: MariaDBSchema) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock of `killed`, and calls `drudge` when it is told how long that shall take."""
+    mariadb_schema.procedure(
+        "drudge(seconds double)",
+        "DECLARE until datetime(3) DEFAULT NOW(3) + INTERVAL seconds SECOND;"
+        " WHILE SYSDATE(3) < until DO DO SLEEP(0.05); END WHILE",
+    )
+    account = (str(mariadb.server.port), mariadb.username, mariadb.password)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, *account, str(mariadb.authority.file), f"{mariadb_schema.name}.drudge"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def test_a_call_that_outlives_its_killed_job_keeps_the_lock_to_its_end(
+    mariadb: MariaDBSite, holder: subprocess.Popen[str], open_mariadb_session: Callable[[], Session]
+) -> None:
+    """MariaDB does not notice that a client is gone while statement follows statement: only the time limit ends it."""
+    assert holder.stdin is not None
+    holder.stdin.write("2 60\n")
+    holder.stdin.flush()
+    wait_until(lambda: mariadb.running("SLEEP(0.05)"))
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    session = open_mariadb_session()
+    with pytest.raises(Failure) as caught:
+        session.lock("killed", SHORT)
+    session.lock("killed", LONG)
+
+    assert caught.value.reason is Reason.LOCK_TIMEOUT
+    assert not mariadb.running("SLEEP(0.05)")
+
+
+def test_a_waiting_job_that_is_killed_leaves_the_lock_at_once(
+    holder: subprocess.Popen[str], open_mariadb_session: Callable[[], Session]
+) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    started = time.monotonic()
+    open_mariadb_session().lock("killed", LONG)
+
+    assert time.monotonic() - started < 5
+
+
+# Time limits
+
+
+@pytest.mark.parametrize("security", [INVOKER, "SQL SECURITY DEFINER"])
+def test_a_call_that_takes_too_long_is_ended_by_the_server(
+    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite, security: str
+) -> None:
+    mariadb_schema.define(f"CREATE PROCEDURE nap(seconds double) {security} {SLEEPS}")
+    started = time.monotonic()
+    failure = mariadb_call.refusal("nap", "30", timeout=0.3)
+
+    assert failure.reason is Reason.TIMEOUT
+    assert failure.code == "1969"
+    assert "0.3 s" in failure.message
+    assert time.monotonic() - started < 2
+    assert not mariadb.running("SLEEP")
+
+
+STUBBORN = "DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; LOOP DO SLEEP(0.2); END LOOP"
+
+
+def test_a_call_that_swallows_every_timeout_is_ended_from_here(
+    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+) -> None:
+    mariadb_schema.procedure("mule()", STUBBORN, INVOKER)
+    started = time.monotonic()
+    failure = mariadb_call.refusal("mule", timeout=0.2)
+
+    assert failure.reason is Reason.TIMEOUT
+    assert 2 < time.monotonic() - started < 7
+    wait_until(lambda: not mariadb.running("SLEEP"))
+
+
+def test_a_definers_call_that_swallows_every_timeout_is_left_behind_and_said_to_run(
+    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+) -> None:
+    """To the server it is the definer's, not the account's."""
+    mariadb_schema.procedure("mule()", STUBBORN)
+    failure = mariadb_call.refusal("mule", timeout=0.2)
+    left = mariadb.server.execute(
+        "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE '%SLEEP(0.2)%' AND ID <> CONNECTION_ID()"
+    )
+    for (number,) in left:
+        mariadb.server.execute(f"KILL {number}")
+
+    assert failure.reason is Reason.TIMEOUT
+    assert "CONNECTION ADMIN" in failure.message
+    assert left
+
+
+def test_a_call_that_waits_for_a_lock_all_the_time_says_so(
+    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, open_mariadb_session: Callable[[], Session]
+) -> None:
+    mariadb_schema.define("CREATE TABLE t (a int PRIMARY KEY) ENGINE=InnoDB", "INSERT INTO t VALUES (1)")
+    mariadb_schema.procedure("hold()", "START TRANSACTION; UPDATE t SET a = 2; SELECT 'held' AS state")
+    mariadb_schema.procedure("rewrite()", "UPDATE t SET a = 3; SELECT 'x' AS state")
+    mariadb_schema.procedure("metadata()", "ALTER TABLE t ADD b int; SELECT 'x' AS state")
+    holding = MariaDBCaller(open_mariadb_session(), mariadb_schema)
+    holding("hold")
+
+    for name in ("rewrite", "metadata"):
+        failure = mariadb_call.refusal(name, timeout=1.5)
+        assert failure.reason is Reason.LOCK_TIMEOUT
+        assert failure.code == "1205"
+    # Or the schema cannot be dropped.
+    holding.session.close()
+
+
+# Cancellation
+
+
+def cancel_when(mariadb: MariaDBSite, session: Session, text: str) -> threading.Thread:
+    def cancel() -> None:
+        wait_until(lambda: mariadb.running(text))
+        session.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    return thread
+
+
+def test_cancelling_from_another_thread_ends_the_call_on_the_server(
+    mariadb_call: MariaDBCaller, sleeper: MariaDBSchema, mariadb: MariaDBSite
+) -> None:
+    started = time.monotonic()
+    thread = cancel_when(mariadb, mariadb_call.session, "SLEEP")
+    failure = mariadb_call.refusal("nap", "30")
+    thread.join()
+
+    assert failure.reason is Reason.INTERRUPTED
+    assert "was cancelled" in failure.message
+    assert time.monotonic() - started < 5
+    assert not mariadb.running("SLEEP")
+
+
+@pytest.mark.usefixtures("administrator")
+def test_an_account_with_connection_admin_cancels_what_runs_as_its_definer(
+    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+) -> None:
+    mariadb_schema.define(f"CREATE PROCEDURE nap(seconds double) {SLEEPS}")
+    thread = cancel_when(mariadb, mariadb_call.session, "SLEEP")
+    failure = mariadb_call.refusal("nap", "30")
+    thread.join()
+
+    assert failure.reason is Reason.INTERRUPTED
+    assert "was cancelled" in failure.message
+    assert not mariadb.running("SLEEP")
+
+
+def test_another_account_leaves_a_definers_call_behind_and_says_so(
+    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+) -> None:
+    mariadb_schema.define(f"CREATE PROCEDURE nap(seconds double) {SLEEPS}")
+    started = time.monotonic()
+    thread = cancel_when(mariadb, mariadb_call.session, "SLEEP")
+    failure = mariadb_call.refusal("nap", "30")
+    thread.join()
+
+    assert failure.reason is Reason.INTERRUPTED
+    assert "CONNECTION ADMIN" in failure.message
+    assert time.monotonic() - started < 5
+    wait_until(lambda: not mariadb.running("SLEEP"))
+
+
+def test_a_call_that_swallows_every_cancellation_is_ended_with_its_connection(
+    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+) -> None:
+    mariadb_schema.procedure("mule()", STUBBORN, INVOKER)
+    started = time.monotonic()
+    thread = cancel_when(mariadb, mariadb_call.session, "SLEEP")
+    failure = mariadb_call.refusal("mule", timeout=30)
+    thread.join()
+
+    assert failure.reason is Reason.INTERRUPTED
+    assert time.monotonic() - started < 6
+    wait_until(lambda: not mariadb.running("SLEEP"))
+
+
+def test_cancelling_from_a_signal_handler_ends_the_call(
+    mariadb_call: MariaDBCaller, sleeper: MariaDBSchema, mariadb: MariaDBSite
+) -> None:
+    previous = signal.signal(signal.SIGUSR1, lambda *_: mariadb_call.session.cancel())
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        wait_until(lambda: mariadb.running("SLEEP"))
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    failure = mariadb_call.refusal("nap", "30")
+    thread.join()
+    signal.signal(signal.SIGUSR1, previous)
+
+    assert failure.reason is Reason.INTERRUPTED
+
+
+def test_cancelling_a_wait_for_the_lock_ends_it(
+    open_mariadb_session: Callable[[], Session], mariadb: MariaDBSite
+) -> None:
+    first, second = open_mariadb_session(), open_mariadb_session()
+    first.lock("contended", SHORT)
+    started = time.monotonic()
+    thread = cancel_when(mariadb, second, "GET_LOCK")
+    with pytest.raises(Failure) as caught:
+        second.lock("contended", LONG)
+    thread.join()
+
+    assert caught.value.reason is Reason.INTERRUPTED
+    assert time.monotonic() - started < 5
+
+
+def test_nothing_is_called_after_a_cancellation(mariadb_call: MariaDBCaller, sleeper: MariaDBSchema) -> None:
+    mariadb_call.session.cancel()
+
+    assert mariadb_call.refusal("nap", "0").reason is Reason.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("kill", "reason"), [("KILL QUERY", Reason.PROCEDURE_FAILED), ("KILL CONNECTION", Reason.CONNECTION_LOST)]
+)
+def test_an_administrator_who_ends_a_call_is_no_timeout(
+    mariadb_call: MariaDBCaller, sleeper: MariaDBSchema, mariadb: MariaDBSite, kill: str, reason: Reason
+) -> None:
+    def end() -> None:
+        wait_until(lambda: mariadb.running("SLEEP"))
+        [(number,)] = mariadb.server.execute(
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE '%SLEEP%' AND ID <> CONNECTION_ID()"
+        )
+        mariadb.server.execute(f"{kill} {number}")
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    failure = mariadb_call.refusal("nap", "30")
+    thread.join()
+
+    assert failure.reason is reason
+    if reason is Reason.CONNECTION_LOST:
+        assert mariadb_call.refusal("nap", "0").reason is Reason.CONNECTION_LOST
+
+
+def test_a_server_that_falls_silent_is_given_up(
+    mariadb_call: MariaDBCaller, sleeper: MariaDBSchema, mariadb: MariaDBSite
+) -> None:
+    """A frozen server still acknowledges packets: only a clock on this side notices."""
+
+    def freeze() -> None:
+        wait_until(lambda: mariadb.running("SLEEP"))
+        mariadb.server.pause()
+
+    thread = threading.Thread(target=freeze)
+    thread.start()
+    started = time.monotonic()
+    try:
+        failure = mariadb_call.refusal("nap", "30", timeout=1)
+        thread.join()
+        waited = time.monotonic() - started
+        refused = mariadb.refusal(connect_timeout=SHORT)
+    finally:
+        thread.join()
+        mariadb.server.resume()
+
+    assert failure.reason is Reason.TIMEOUT
+    assert waited < 12
+    assert refused.reason is Reason.SERVER_NOT_READY
+
+
+def test_a_closed_session_may_be_closed_and_cancelled_again(mariadb: MariaDBSite) -> None:
+    session = mariadb.connect()
+    session.close()
+    session.close()
+    session.cancel()
+    with pytest.raises(Failure):
+        session.call(Procedure("a.b"))
