@@ -1,0 +1,131 @@
+"""The webhook is away: nothing unjudged comes in, and what exists goes on, or goes away. Its certificate is renewed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from api.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
+from kube.errors import KubeError
+from tests.e2e.cluster import DEPLOYMENTS, OPERATOR, PODS, RELEASE, Cluster, eventually
+from tests.e2e.release import webhook_answers
+from tests.e2e.scene import Applied, Scene
+
+CA, TLS = f"{RELEASE}-webhook-ca", f"{RELEASE}-webhook-tls"
+
+
+@contextmanager
+def webhook_away(cluster: Cluster) -> Iterator[None]:
+    """No webhook is there, and API servers know."""
+    replicas = cluster.client.get(DEPLOYMENTS, f"{RELEASE}-webhook", namespace=OPERATOR)["spec"]["replicas"]
+    cluster.scale("webhook", 0)
+    eventually(lambda: not cluster.find(PODS, OPERATOR, "app.kubernetes.io/component=webhook"), "none is left", 60)
+    try:
+        yield
+    finally:
+        cluster.scale("webhook", replicas)
+        eventually(lambda: webhook_answers(cluster), "the webhook is back", 60)
+
+
+def test_without_the_webhook_nothing_comes_in_and_what_exists_works_and_can_be_deleted(
+    cluster: Cluster, scene: Scene
+) -> None:
+    shop, held, kept = scene.apply("shop"), scene.applied("held"), scene.apply("kept", deletionProtection=True)
+    shop.wait_ready()
+    kept.wait_ready()
+    scene.dbms.hold(held.identity)
+    cluster.kubectl_apply(scene.database_manifest("held"))
+    held.wait_called()
+    with webhook_away(cluster):
+        created = cluster.kubectl_apply(scene.database_manifest("late"), check=False)
+        classed = cluster.kubectl_apply(scene.class_manifest("late"), check=False)
+
+        assert created.code != 0
+        assert 'failed calling webhook "mutate.dbaas.bedag.ch"' in created.err
+        assert 'failed calling webhook "validate.dbaas.bedag.ch"' in classed.err
+        assert shop.condition()["status"] == "True"
+
+        scene.dbms.let_go(held.identity)
+        held.wait_ready()
+        shop.delete_and_wait()
+        held.delete_and_wait()
+        with pytest.raises(KubeError, match="webhook"):
+            kept.delete()
+
+    assert kept.condition()["status"] == "True"
+    assert not scene.dbms.exists(shop.identity)
+    scene.apply("late").wait_ready()
+
+
+class Asking(threading.Thread):
+    """Has the webhook judge one change after another, and keeps what came of those that failed."""
+
+    def __init__(self, database: Applied) -> None:
+        super().__init__(daemon=True)
+        self._database = database
+        self._over = threading.Event()
+        self.answers = 0
+        self.refusals: list[str] = []
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._database.annotate("dbaas.test/asked", str(self.answers))
+            except KubeError as error:
+                self.refusals.append(error.message)
+            self.answers += 1
+
+    def wait_more(self, number: int = 20) -> None:
+        """Wait until it has asked so many times more, begun from now on."""
+        enough = self.answers + number + 1
+        eventually(lambda: self.answers >= enough, f"{number} more answers")
+
+    def __enter__(self) -> Asking:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join(30)
+
+
+def certificate(cluster: Cluster, name: str) -> str:
+    """The certificate of a Secret; "" while there is none."""
+    return (cluster.secret(name, OPERATOR) or {}).get("tls.crt", "")
+
+
+def bundles(cluster: Cluster) -> set[str]:
+    """The caBundles of all webhooks."""
+    configurations = [cluster.client.get(kind, RELEASE) for kind in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)]
+    return {hook["clientConfig"].get("caBundle", "") for each in configurations for hook in each["webhooks"]}
+
+
+def restarts(cluster: Cluster) -> set[tuple[str, int]]:
+    """Which pods of the webhook there are, and how often each was restarted."""
+    pods = cluster.pods_of("webhook")
+    return {(pod["metadata"]["name"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in pods}
+
+
+@pytest.mark.parametrize("lost", [TLS, CA])
+def test_a_lost_certificate_is_made_anew_without_a_restart_while_requests_succeed(
+    cluster: Cluster, scene: Scene, lost: str
+) -> None:
+    """With the authority itself gone, the old one stays trusted until every replica serves by the new."""
+    shop = scene.apply()
+    shop.wait_ready()
+    before, served, bundle = restarts(cluster), certificate(cluster, TLS), bundles(cluster)
+    with Asking(shop) as asking:
+        asking.wait_more()
+        cluster.delete(SECRETS, lost, OPERATOR)
+        eventually(lambda: certificate(cluster, TLS) not in ("", served), "a new certificate is there", 60)
+        if lost == CA:
+            eventually(lambda: bundles(cluster).isdisjoint(bundle), "the API server was told", 60)
+        asking.wait_more()
+        scene.apply("late").wait_ready()
+
+    assert asking.refusals == []
+    assert restarts(cluster) == before
+    assert len(bundles(cluster)) == 1
