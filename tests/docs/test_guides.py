@@ -86,7 +86,9 @@ def test_every_target_of_make_exists(page: Page) -> None:
 
 def test_make_help_knows_every_target_that_a_person_types() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    phony = {name for names in re.findall(r"^\.PHONY: ([a-z0-9 -]+)$", makefile, re.MULTILINE) for name in names.split()}
+    phony = {
+        name for names in re.findall(r"^\.PHONY: ([a-z0-9 -]+)$", makefile, re.MULTILINE) for name in names.split()
+    }
     explained = set(re.findall(r"^([a-z0-9-]+):[^#\n]*## .+$", makefile, re.MULTILINE))
 
     assert phony - explained == {"python", "postgresql", "mariadb", "odbc"}
