@@ -19,7 +19,7 @@ from controller.queue import Queue
 from controller.settings import Settings
 from controller.slots import Slots
 from controller.status import Verdict, changed, desired_status, stalled, working
-from controller.steps import DeletePassword, RevokeRights
+from controller.steps import DeletePassword, RevokeRights, SetPhase
 from controller.world import Key, World
 from kube.client import Client
 from kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError, NotFound
@@ -109,7 +109,7 @@ class Reconciler:
                 decided = plan(observed, now)
                 if observed.endpoint is not None:
                     endpoints.add(observed.endpoint.metadata.name)
-                if not told and (decided.step is None or isinstance(decided.step, RevokeRights | DeletePassword)):
+                if not told and _can_wait(decided):
                     # What the user waits for comes before what is only tidy.
                     self._tell(observed, decided.verdict, now)
                     told = True
@@ -189,6 +189,13 @@ class Reconciler:
             self._slots.occupy(endpoint, operation)
         elif (next_key := self._slots.release(endpoint, operation)) is not None:
             self.queue.add(next_key)
+
+
+def _can_wait(decided: Plan) -> bool:
+    """Whether the user may be told before the step is done: it changes nothing for them."""
+    if isinstance(decided.step, SetPhase):
+        return decided.verdict is not None and decided.verdict.ready
+    return decided.step is None or isinstance(decided.step, RevokeRights | DeletePassword)
 
 
 def _news(database: Database, verdict: Verdict) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from api.reasons import Reason
-from provisioner_job.errors import Failure, shortened
+from provisioner_job.errors import Failure
 
 _LOGIN: Mapping[int, Reason] = {
     1040: Reason.TOO_MANY_CONNECTIONS,  # ER_CON_COUNT_ERROR
@@ -137,7 +137,7 @@ def login_failure(error: ServerError, where: str, otherwise: str) -> Failure:
     where: `host:port` for the message. otherwise: what a refusal may mean instead of a wrong name or password.
     """
     reason = _LOGIN.get(error.number) or Reason.ENDPOINT_UNREACHABLE
-    said = shortened(error.message)
+    said = error.message
     if error.number == _ACCESS_DENIED:
         said += f" ({otherwise})"
     return Failure(reason, f"{where} refuses the login: {said}", code=error.code)
@@ -157,7 +157,8 @@ def call_failure(error: ServerError, called: Called | None = None) -> Failure:
 def described(error: ServerError) -> str:
     """An error in words that hold nothing of the statement's."""
     if error.number == _SIGNAL or error.sqlstate == _SIGNAL_STATE:
-        return shortened(error.message)
+        # As it is: what is secret in it is found before it is shortened, not after.
+        return error.message
     name = _symbol(error.number)
     state = f", SQLSTATE {error.sqlstate}" if error.sqlstate else ""
     return f"the server reports error {error.number}{f' ({name})' if name else ''}{state}"

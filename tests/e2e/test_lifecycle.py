@@ -87,15 +87,16 @@ def test_the_secret_of_an_earlier_database_is_waited_for_and_not_taken_over(scen
     first = shop.wait_ready()
     hold = {"metadata": {"finalizers": ["dbaas.test/hold"]}}
     scene.cluster.patch(SECRETS, shop.secret_name, hold, scene.namespace)
-    shop.delete_and_wait()
-    scene.apply("shop")
-    condition = shop.wait_reason("KubernetesUnavailable")
+    try:
+        shop.delete_and_wait()
+        scene.apply("shop")
+        condition = shop.wait_reason("KubernetesUnavailable")
 
-    assert "earlier Database" in condition["message"]
-    assert shop.secret() == first
-    assert len(shop.effects) == 2
-
-    scene.cluster.patch(SECRETS, shop.secret_name, {"metadata": {"finalizers": None}}, scene.namespace)
+        assert "earlier Database" in condition["message"]
+        assert shop.secret() == first
+        assert len(shop.effects) == 2
+    finally:
+        scene.cluster.patch(SECRETS, shop.secret_name, {"metadata": {"finalizers": None}}, scene.namespace)
     assert shop.wait_ready(seconds=15)["password"] != first["password"]
 
 
