@@ -35,6 +35,10 @@ def upgrade(cluster: Cluster, folder: Path, more: Mapping[str, Any] | None = Non
     """`helm upgrade --install` from this work tree, with `more` values; does not wait for anything."""
     file = folder / "values.yaml"
     file.write_text(json.dumps({**values(cluster.images), **(more or {})}))
+    status = cluster.helm("status", RELEASE, "-o", "json", check=False)
+    if status.code == 0 and json.loads(status.out)["info"]["status"] == "uninstalling":
+        # An earlier run ended between a refused uninstallation and the next: Helm upgrades no such release.
+        cluster.helm("uninstall", RELEASE, "--no-hooks", "--wait", "--timeout", "60s")
     cluster.helm("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "-f", str(file))
 
 

@@ -83,11 +83,11 @@ class Killed:
             if self._controller.alive:
                 return done()
             if self.moments and self.moments[-1] == "POST jobs":
-                eventually(lambda: reported(databases), "the Job has reported to nobody")
+                eventually(lambda: reported(databases), "the Job has reported to nobody", 120)
             self._controller.start()
             return False
 
-        eventually(look, "a controller that is killed after every write gets there in the end", 90)
+        eventually(look, "a controller that is killed after every write gets there in the end", 300)
 
 
 def reported(databases: list[Applied]) -> bool:

@@ -60,7 +60,7 @@ def test_the_operator_is_not_uninstalled_while_there_are_databases_and_comes_bac
     assert cluster.get(DEPLOYMENTS, f"{RELEASE}-controller", OPERATOR) is not None
 
     shop.delete_and_wait()
-    assert delete_all_databases(cluster, seconds=60) == []
+    assert delete_all_databases(cluster, seconds=180) == []
     cluster.helm("uninstall", RELEASE, "--wait", "--timeout", "60s")
 
     assert cluster.get(DEPLOYMENTS, f"{RELEASE}-controller", OPERATOR) is None
