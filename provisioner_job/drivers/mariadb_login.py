@@ -6,10 +6,8 @@ default is TLS where it is offered, and to answer any server that asks for the p
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -20,6 +18,7 @@ from pymysql.constants import CLIENT
 
 from api.reasons import Reason
 from provisioner_job.drivers import mariadb_errors, mariadb_tls
+from provisioner_job.drivers.addresses import addresses
 from provisioner_job.drivers.contract import Login
 from provisioner_job.drivers.mariadb_tls import Expectation
 from provisioner_job.drivers.mariadb_wire import NONSENSE, Hand, Verified, Wire, server_error
@@ -94,7 +93,7 @@ def open_session(login: Login, made: Callable[[Wire, str], T]) -> T:
     # Before anything is sent: unusable files are the endpoint's fault.
     demands = None if expected.mode == "Disabled" else mariadb_tls.context(expected)
     failure: Failure | None = None
-    for address in _addresses(login, until):
+    for address in addresses(login.server.host, login.server.port, until):
         try:
             wire = _Attempt(login, expected, demands, address).wire(until)
             try:
@@ -148,21 +147,6 @@ def _expectation(login: Login) -> Expectation:
         ca_file=login.ca_file,
         client_certificate=login.client_certificate,
     )
-
-
-def _addresses(login: Login, until: float) -> list[str]:
-    """The host's addresses; the resolver knows no time limit."""
-    found: list[str] = []
-
-    def look_up() -> None:
-        with contextlib.suppress(OSError, UnicodeError):
-            answers = socket.getaddrinfo(login.server.host, login.server.port, type=socket.SOCK_STREAM)
-            found.extend(dict.fromkeys(str(answer[4][0]) for answer in answers))
-
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(max(0.0, until - time.monotonic()))
-    return found.copy()
 
 
 class _Attempt:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import threading
 import time
 
 from api.engines import ENGINES, Driver
 from api.reasons import Reason
 from provisioner_job.drivers import postgresql_errors, postgresql_tls
+from provisioner_job.drivers.addresses import addresses
 from provisioner_job.drivers.contract import Login
 from provisioner_job.drivers.postgresql_wire import Refused, Silent, Wire
 from provisioner_job.errors import Failure
@@ -54,7 +53,7 @@ def open_wire(login: Login, files: contextlib.ExitStack) -> Wire:
     _check(login)
     expected = _expectation(login, files)
     failure: Failure | None = None
-    for address in _addresses(login, until):
+    for address in addresses(login.server.host, login.server.port, until):
         try:
             return _open(login, expected, address, until)
         except Failure as refused:
@@ -112,21 +111,6 @@ def _ca_file(login: Login, files: contextlib.ExitStack) -> str:
     if login.ca_file is not None:
         return login.ca_file
     return next((path for path in PUBLIC_CA_FILES if os.path.exists(path)), PUBLIC_CA_FILES[0])
-
-
-def _addresses(login: Login, until: float) -> list[str]:
-    """The host's addresses; libpq would look them up without a time limit."""
-    found: list[str] = []
-
-    def look_up() -> None:
-        with contextlib.suppress(OSError, UnicodeError):
-            answers = socket.getaddrinfo(login.server.host, login.server.port, type=socket.SOCK_STREAM)
-            found.extend(dict.fromkeys(str(answer[4][0]) for answer in answers))
-
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(max(0.0, until - time.monotonic()))
-    return found.copy()
 
 
 def _unknown_host(login: Login) -> Failure:

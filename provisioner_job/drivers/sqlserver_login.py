@@ -5,14 +5,12 @@ First the server is verified, then the ODBC driver is let at it, through the rel
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 import time
 
 from api.engines import ENGINES, Driver
 from api.reasons import Reason
 from provisioner_job.drivers import sqlserver_errors, sqlserver_odbc
+from provisioner_job.drivers.addresses import addresses
 from provisioner_job.drivers.contract import Login
 from provisioner_job.drivers.sqlserver_odbc import Library, Refused, Silent, Wire
 from provisioner_job.drivers.sqlserver_relay import Relay
@@ -36,7 +34,7 @@ def open_wire(login: Login, library: Library | None = None) -> tuple[Wire, TlsFa
     library = library or _library()
     expected = _expectation(login)
     failure: Failure | None = None
-    for address in _addresses(login, until):
+    for address in addresses(login.server.host, login.server.port, until):
         try:
             return _open(login, library, expected, address, until)
         except Failure as refused:
@@ -91,21 +89,6 @@ def _expectation(login: Login) -> Expectation:
         ca_bundle=server.ca_bundle,
         client_certificate=login.client_certificate,
     )
-
-
-def _addresses(login: Login, until: float) -> list[str]:
-    """The host's addresses, looked up within the time."""
-    found: list[str] = []
-
-    def look_up() -> None:
-        with contextlib.suppress(OSError, UnicodeError):
-            answers = socket.getaddrinfo(login.server.host, login.server.port, type=socket.SOCK_STREAM)
-            found.extend(dict.fromkeys(str(answer[4][0]) for answer in answers))
-
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(max(0.0, until - time.monotonic()))
-    return found.copy()
 
 
 def _open(login: Login, library: Library, expected: Expectation, address: str, until: float) -> tuple[Wire, TlsFacts]:
