@@ -35,7 +35,13 @@ DEFAULTED_PARAMS = f"{GROUP}/defaulted-params"
 RETRY = f"{GROUP}/retry"
 ROTATE = f"{GROUP}/rotate"
 ABANDON = f"{GROUP}/abandon"
+"""On a Database that is being deleted: let it go without a call, its server being gone for good."""
+ADOPT = f"{GROUP}/adopt"
+"""`"true"`: have the credentials of a database reset that existed before the Database asked for it."""
 CONFIRM_DELETE = f"{GROUP}/confirm-delete"
+# On a DatabaseInstance.
+ADOPTED_FROM = f"{GROUP}/adopted-from"
+"""The uid of the Database that held the claim before the present one."""
 # On a Secret written by a Job.
 DATABASE_UID = f"{GROUP}/database-uid"
 SEQUENCE = f"{GROUP}/sequence"

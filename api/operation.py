@@ -155,6 +155,18 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """The Role beside the Secret through which the controller looks after it; deleted, it takes the Secret along.
+
+    Not the Database: whether a Secret outlives it is decided when it goes, and by then owner references cannot be
+    changed without the right to delete the Secret.
+    """
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class SecretTarget:
     """The one Secret that a create or rotate writes, in the Database's namespace."""
 
@@ -165,8 +177,10 @@ class SecretTarget:
     """Key templates; None: every result key passes through."""
     credentials: tuple[str, ...]
     """Result keys that must not get lost."""
-    owned: bool
-    """Whether the Secret goes away with the Database (an owner reference)."""
+    owner: Owner
+    """What the Secret goes away with."""
+    former_uid: str = ""
+    """The uid of the Database whose retained Secret may be taken over."""
 
     def manifest(self) -> dict[str, Any]:
         """`spec.secret` of an Operation."""
@@ -174,8 +188,10 @@ class SecretTarget:
             "name": self.name,
             "type": self.type,
             "credentials": list(self.credentials),
-            "owned": self.owned,
+            "owner": {"name": self.owner.name, "uid": self.owner.uid},
         }
+        if self.former_uid:
+            manifest["formerUID"] = self.former_uid
         if self.format is not None:
             manifest["format"] = [text.manifest() for text in self.format]
         return manifest
@@ -183,12 +199,14 @@ class SecretTarget:
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> SecretTarget:
         """The inverse of `manifest`."""
+        owner = _get(data, "owner", dict)
         return cls(
             name=_get(data, "name", str),
             type=_get(data, "type", str),
             format=tuple(Text.parse(text) for text in _get(data, "format", list)) if "format" in data else None,
             credentials=tuple(_get(data, "credentials", list, [])),
-            owned=_get(data, "owned", bool),
+            owner=Owner(_get(owner, "name", str), _get(owner, "uid", str)),
+            former_uid=_get(data, "formerUID", str, ""),
         )
 
 
@@ -228,6 +246,10 @@ class OperationSpec:
     """A digest of what the request rests on (class, endpoint, Secrets): while it stays, a stalled request waits."""
     generated: bool = False
     """Whether a generated password is mounted."""
+    request: str = ""
+    """What asked for it beyond the Database's existence: see `api.requests`."""
+    recoverable: bool = False
+    """Whether credentials that the server does not tell again may be reset: the database is this claim's own."""
 
     @property
     def id(self) -> str:
@@ -260,6 +282,8 @@ class OperationSpec:
             "requestedBy": self.requested_by,
             "basis": self.basis,
             "generated": self.generated,
+            "request": self.request,
+            "recoverable": self.recoverable,
         }
         if self.secret is not None:
             manifest["secret"] = self.secret.manifest()
@@ -293,6 +317,8 @@ class OperationSpec:
             requested_by=_get(data, "requestedBy", str),
             basis=_get(data, "basis", str),
             generated=_get(data, "generated", bool, default=False),
+            request=_get(data, "request", str, ""),
+            recoverable=_get(data, "recoverable", bool, default=False),
         )
 
 

@@ -102,6 +102,8 @@ class ConditionReason(StrEnum):
     """Reasons of a Database's conditions that no Operation reported."""
 
     PROVISIONED = "Provisioned"
+    ROTATION_FAILED = "RotationFailed"
+    """Ready is True: the Secret is as it was."""
     PROVISIONING = "Provisioning"
     WAITING_FOR_SLOT = "WaitingForSlot"
     DELETING = "Deleting"

@@ -8,8 +8,9 @@ what it names exists, whether its templates compile and whether it may change is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
@@ -205,8 +206,15 @@ class Shape(Schema):
                     error.messages[name] = [f"is not known here; known are {known}"]
 
 
-_together = validates_schema(pass_original=True, skip_on_field_errors=False)
-"""Marks a rule on several fields; it gets those that are right in themselves, and all as they were written."""
+def _together(rule: Callable[[Any, Json, Json], None]) -> Callable[..., None]:
+    """Mark a rule on several fields; it gets those that are right in themselves, and all as they were written."""
+
+    @wraps(rule)
+    def judge(self: Schema, data: Json, written: Any, **_: Any) -> None:
+        if isinstance(written, dict):
+            rule(self, data, written)
+
+    return validates_schema(judge, pass_original=True, skip_on_field_errors=False)
 
 
 def _object_name(most: int = 253, **settings: Any) -> Text:
@@ -236,7 +244,7 @@ class _DatabaseSpec(Shape):
     rotation = Part(_Rotation)
 
     @_together
-    def _parameters_fit_together(self, data: Json, written: Json, **_: Any) -> None:
+    def _parameters_fit_together(self, data: Json, written: Json) -> None:
         if sum(map(len, data.get("params", {}).values())) > PARAMETERS_LIMIT:
             raise ValidationError(f"must have at most {PARAMETERS_LIMIT} characters together", "params")
 
@@ -268,7 +276,7 @@ class _ParameterRule(Shape):
     max_length = Number(data_key="maxLength", validate=[Within(0, _VALUE_LIMIT)])
 
     @_together
-    def _default_is_allowed(self, data: Json, written: Json, **_: Any) -> None:
+    def _default_is_allowed(self, data: Json, written: Json) -> None:
         default = data.get("default")
         if default is None:
             return
@@ -301,7 +309,7 @@ class _ClassSpec(Shape):
     retry = Part(_Retry)
 
     @_together
-    def _what_is_deleted_has_a_procedure(self, data: Json, written: Json, **_: Any) -> None:
+    def _what_is_deleted_has_a_procedure(self, data: Json, written: Json) -> None:
         if data.get("deletion_policy") == "Delete" and "delete" not in written.get("operations", ()):
             raise ValidationError("Delete needs spec.operations.delete; add it, or write Retain", "deletionPolicy")
 
@@ -322,7 +330,7 @@ class _Tls(Shape):
     minimum_version = Choice("1.2", "1.3", data_key="minimumVersion")
 
     @_together
-    def _one_authority(self, data: Json, written: Json, **_: Any) -> None:
+    def _one_authority(self, data: Json, written: Json) -> None:
         if "ca_secret_ref" in data and "ca_bundle" in data:
             raise ValidationError("set one of caSecretRef and caBundle, not both")
 
@@ -333,7 +341,7 @@ class _LabelRequirement(Shape):
     values = Items(Text(validate=[Sized(most=63)]), validate=[Sized(most=64, unit="elements")])
 
     @_together
-    def _values_where_they_mean_something(self, data: Json, written: Json, **_: Any) -> None:
+    def _values_where_they_mean_something(self, data: Json, written: Json) -> None:
         if "operator" in data and (data["operator"] in ("In", "NotIn")) != bool(written.get("values")):
             raise ValidationError("values are needed with the operators In and NotIn, and only then")
 
@@ -352,7 +360,7 @@ class _AllowedNamespaces(Shape):
     selector = Part(_LabelSelector)
 
     @_together
-    def _selector_where_it_selects(self, data: Json, written: Json, **_: Any) -> None:
+    def _selector_where_it_selects(self, data: Json, written: Json) -> None:
         if (data.get("from_") == "Selector") != ("selector" in written):
             raise ValidationError("selector is needed with from Selector, and only then")
 

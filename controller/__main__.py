@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from controller.chores import Chores
+from controller.inspection import Inspection
 from controller.metrics import Metrics
 from controller.reconcile import Reconciler
 from controller.server import serve
@@ -40,6 +42,8 @@ def main(arguments: list[str]) -> int:
     world = World(client, settings.namespace, settings.watch_namespaces)
     reconciler = Reconciler(client, world, settings, metrics)
     chores = Chores(client, world, settings, metrics)
+    period = settings.inspect_secrets.total_seconds()
+    inspection = Inspection(client, world, period, reconciler.queue.add)
     concerns(world, reconciler.queue.add)
     serve(settings.metrics_port, metrics.registry, lambda: world.synced)
     world.start()
@@ -50,23 +54,28 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, terminate)
     lease = Lease(client, LeaseName(settings.namespace, f"{settings.release}-controller", settings.pod))
-    threading.Thread(target=_lead, args=(lease, world, reconciler, chores, metrics), name="lease", daemon=True).start()
+
+    def work() -> None:
+        metrics.leader.set(1)
+        log.info("leading")
+        reconciler.run()
+        chores.run()
+        inspection.run()
+
+    threading.Thread(target=_lead, args=(lease, world, work), name="lease", daemon=True).start()
     stop.wait()
     reconciler.stop()
     lease.release()
     return 0
 
 
-def _lead(lease: Lease, world: World, reconciler: Reconciler, chores: Chores, metrics: Metrics) -> None:
+def _lead(lease: Lease, world: World, work: Callable[[], None]) -> None:
     """Wait for the lead, work, and end the process when it is lost: a former leader must not write another line."""
     try:
         # A candidate keeps its caches warm, so that taking over costs no list.
         world.wait(threading.Event())
         lease.acquire()
-        metrics.leader.set(1)
-        log.info("leading")
-        reconciler.run()
-        chores.run()
+        work()
         lost = lease.hold()
     except Exception:
         log.exception("leadership ended")

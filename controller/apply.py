@@ -6,12 +6,13 @@ import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from api.kinds import Database
-from api.labels import FINALIZER
-from api.operation import Report, operation_name
+from api.kinds import Database, DatabaseInstance
+from api.labels import ADOPTED_FROM, FINALIZER, LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, ROTATE
+from api.operation import OperationSpec, Owner, Report, operation_name
 from api.reasons import Reason
 from api.resources import (
     DATABASES,
@@ -31,6 +32,8 @@ from controller.manifests import (
     job_manifest,
     operation_manifest,
     password_manifest,
+    reader_binding_manifest,
+    reader_manifest,
     role_binding_manifest,
     role_manifest,
 )
@@ -39,7 +42,9 @@ from controller.slots import Key, Slots, Turn
 from controller.status import rfc3339
 from controller.steps import (
     AddFinalizer,
+    AdoptInstance,
     ClaimInstance,
+    ClearRotate,
     DeleteInstance,
     DeletePassword,
     RemoveFinalizer,
@@ -86,6 +91,10 @@ class Applier:
                 self._set_finalizers(database, [name for name in database.metadata.finalizers if name != FINALIZER])
             case ClaimInstance():
                 self._claim(step)
+            case AdoptInstance(instance, database):
+                self._adopt(instance, database)
+            case ClearRotate(database):
+                self._clear_rotate(database)
             case UpdateInstance(instance, frozen):
                 patch = {"spec": frozen_manifest(frozen), **_version(instance.metadata.resource_version)}
                 self._world.instances.remember(self._client.patch(INSTANCES, instance.metadata.name, patch))
@@ -94,8 +103,7 @@ class Applier:
                 answer = self._client.patch(INSTANCES, instance.metadata.name, patch, subresource="status")
                 self._world.instances.remember(answer)
             case DeleteInstance(instance):
-                self._delete(INSTANCES, instance.metadata.name, uid=instance.metadata.uid)
-                self._world.instances.forget(instance)
+                self._give_up(instance)
             case StartOperation():
                 self._start_operation(key, step)
             case StartJob():
@@ -137,6 +145,37 @@ class Applier:
             answer = self._client.get(INSTANCES, step.name)
         self._world.instances.remember(answer)
 
+    def _adopt(self, instance: DatabaseInstance, database: Database) -> None:
+        metadata = database.metadata
+        former = "" if instance.claim is None else instance.claim.uid
+        patch = {
+            "metadata": {
+                "resourceVersion": instance.metadata.resource_version,
+                "annotations": {ADOPTED_FROM: former or None},
+                "labels": {LABEL_DATABASE: metadata.name, LABEL_DATABASE_NAMESPACE: metadata.namespace},
+            },
+            "spec": {"claimRef": {"namespace": metadata.namespace, "name": metadata.name, "uid": metadata.uid}},
+        }
+        answer = self._client.patch(INSTANCES, instance.metadata.name, patch)
+        pending = {"status": {"phase": "Pending"}, **_version(answer["metadata"]["resourceVersion"])}
+        answer = self._client.patch(INSTANCES, instance.metadata.name, pending, subresource="status")
+        self._world.instances.remember(answer)
+
+    def _clear_rotate(self, database: Database) -> None:
+        metadata = database.metadata
+        patch = {"metadata": {"annotations": {ROTATE: None}, "resourceVersion": metadata.resource_version}}
+        answer = self._client.patch(DATABASES, metadata.name, patch, namespace=metadata.namespace)
+        self._remember_database(answer)
+
+    def _give_up(self, instance: DatabaseInstance) -> None:
+        name, claim = instance.metadata.name, instance.claim
+        if claim is not None:
+            # The Role first: the Secret belongs to it, and nobody would know of either once the instance is gone.
+            self._delete(ROLE_BINDINGS, name, namespace=claim.namespace)
+            self._delete(ROLES, name, namespace=claim.namespace)
+        self._delete(INSTANCES, name, uid=instance.metadata.uid)
+        self._world.instances.forget(instance)
+
     def _start_operation(self, key: Key, step: StartOperation) -> None:
         spec = step.spec
         name = operation_name(spec.instance, spec.sequence, spec.attempt)
@@ -146,11 +185,24 @@ class Applier:
         if wait is not None:
             raise NoSlot(wait)
         try:
-            answer = self._client.create(OPERATIONS, operation_manifest(spec, self._settings.namespace))
+            answer = self._client.create(OPERATIONS, operation_manifest(self._owned(spec), self._settings.namespace))
         except KubeError:
             self._slots.release(endpoint, name)
             raise
         self._world.operations.remember(answer)
+
+    def _owned(self, spec: OperationSpec) -> OperationSpec:
+        """`spec` with the uid of its Secret's owner, which is made if it is not there."""
+        secret = spec.secret
+        if secret is None:
+            return spec
+        account = f"{self._settings.release}-controller"
+        binding = reader_binding_manifest(spec, account, self._settings.namespace)
+        bound = self._pool.submit(self._ensure, ROLE_BINDINGS, binding)
+        role = self._ensure(ROLES, reader_manifest(spec, secret))
+        bound.result()
+        owner = Owner(role["metadata"]["name"], role["metadata"]["uid"])
+        return replace(spec, secret=replace(secret, owner=owner))
 
     def _start_job(self, step: StartJob) -> None:
         entry, namespace = step.entry, self._settings.namespace

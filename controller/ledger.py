@@ -43,6 +43,7 @@ class Entry:
     instance_uid: str
     endpoint: str
     requested_by: str
+    request: str
     basis: str
     generated: bool
     writes_secret: bool
@@ -75,6 +76,7 @@ class Entry:
             instance_uid=spec["instanceRef"]["uid"],
             endpoint=spec["server"]["endpoint"],
             requested_by=spec["requestedBy"],
+            request=spec.get("request", ""),
             basis=spec["basis"],
             generated=spec.get("generated", False),
             writes_secret=secret is not None,

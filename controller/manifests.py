@@ -28,7 +28,7 @@ from api.labels import (
     TLS_PRIVATE_KEY_KEY,
     USERNAME_KEY,
 )
-from api.operation import OperationSpec, operation_name
+from api.operation import OperationSpec, SecretTarget, operation_name
 from api.resources import API_VERSION, OPERATIONS
 from controller.ledger import Entry
 from controller.settings import JobTemplate
@@ -114,6 +114,34 @@ def role_binding_manifest(entry: Entry, namespace: str) -> dict[str, Any]:
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": entry.name},
         "subjects": [{"kind": "ServiceAccount", "name": entry.name, "namespace": namespace}],
     }
+
+
+def reader_manifest(spec: OperationSpec, secret: SecretTarget) -> dict[str, Any]:
+    """The Role through which the controller looks whether the user's Secret is still there; the Secret's owner too.
+
+    It lives as long as the claim does: deleted, it takes the Secret along.
+    """
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret.name], "verbs": ["get"]}
+    return {"metadata": _reader_metadata(spec), "rules": [rule]}
+
+
+def reader_binding_manifest(spec: OperationSpec, account: str, namespace: str) -> dict[str, Any]:
+    """Gives that Role to the controller's ServiceAccount."""
+    return {
+        "metadata": _reader_metadata(spec),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": spec.instance},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+    }
+
+
+def _reader_metadata(spec: OperationSpec) -> dict[str, Any]:
+    labels = {
+        MANAGED_BY: MANAGED_BY_VALUE,
+        LABEL_DATABASE: spec.database.name,
+        LABEL_DATABASE_NAMESPACE: spec.database.namespace,
+        LABEL_INSTANCE: spec.instance,
+    }
+    return {"name": spec.instance, "namespace": spec.database.namespace, "labels": labels}
 
 
 def password_name(entry: Entry) -> str:

@@ -103,6 +103,10 @@ class Observed:
     """By name; of those entries."""
     accounts: frozenset[str] = frozenset()
     """Names of the ServiceAccounts that still exist for those entries."""
+    secret_missing_since: datetime | None = None
+    """When the user's Secret was found deleted or without its credentials."""
+    witnessed: bool = False
+    """Whether this process saw the Database go: only then may an orphan's database be deleted."""
     passwords: frozenset[str] = frozenset()
     """Names of the generated passwords' Secrets that exist for those entries."""
 

@@ -10,21 +10,25 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from api.identity import normalise
-from api.kinds import DatabaseInstance, DeletionPolicy, RetryRule
-from api.labels import FINALIZER
+from api.kinds import Database, DatabaseInstance, DeletionPolicy, RetryRule
+from api.labels import ABANDON, ADOPTED_FROM, FINALIZER
 from api.operation import SecretTarget
 from api.reasons import ConditionReason, Outcome, Reason
+from api.requests import MISSING_SECRET, RECOVERY
 from api.templates import TemplateError
 from controller.basis import basis_of, endpoint_basis
 from controller.endpoints import secret_faults
 from controller.ledger import Entry, exhausted, next_attempt
 from controller.observed import Observed
-from controller.request import Request, operation_spec, refrozen
+from controller.request import Asked, Request, completed, operation_spec, refrozen
+from controller.rotation import wish_of
 from controller.slots import Limits
-from controller.status import Verdict, ready, stalled, working
+from controller.status import Verdict, ready, rotation_failed, stalled, working
 from controller.steps import (
     AddFinalizer,
+    AdoptInstance,
     ClaimInstance,
+    ClearRotate,
     DeleteInstance,
     DeletePassword,
     Frozen,
@@ -60,9 +64,10 @@ def plan(observed: Observed, now: datetime) -> Plan:
 
 
 def _decide(observed: Observed, now: datetime) -> Plan:
-    if observed.former is not None:
-        return Plan(verdict=working(ConditionReason.FORMER_DATABASE, _FORMER))
     database = observed.database
+    if observed.former is not None:
+        message = "an earlier Database of this name is still being deleted"
+        return Plan(verdict=working(ConditionReason.FORMER_DATABASE, message))
     if database is None or database.metadata.terminating:
         return _end(observed, now)
     if FINALIZER not in database.metadata.finalizers:
@@ -70,36 +75,81 @@ def _decide(observed: Observed, now: datetime) -> Plan:
     return _provide(observed, now)
 
 
-_FORMER = "an earlier Database of this name is still being deleted"
-
-
 def _provide(observed: Observed, now: datetime) -> Plan:
     """Bring about that the Database's database exists and its Secret is there."""
     request = _request(observed)
     if isinstance(request, Verdict):
         return _keep_if_bound(observed, request)
+    instance = observed.instance
     try:
         frozen = request.freeze()
-        policy = frozen.deletion_policy if observed.instance is None else _policy(observed, observed.instance)
-        secret = request.secret(policy)
         name = request.instance_name(frozen)
+        secret = None if instance is None else request.secret(instance)
     except TemplateError as error:
         return _keep_if_bound(observed, stalled(ConditionReason.TEMPLATE_INVALID, str(error)))
-    instance = observed.instance
     if instance is None:
         return _claim(observed, ClaimInstance(name, request.database, frozen), now)
     if (running := _running(observed, instance)) is not None:
         return running
     if (change := _refreeze(observed, instance, frozen)) is not None:
         return change
-    last = observed.ledger.last
-    if instance.phase == "Bound":
-        return Plan(verdict=ready(last))
-    if last is not None and last.succeeded:
+    return _fulfil(observed, request.database, Wanted(instance, secret), now)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A claim, and the Secret that it owes (None: it is to be deleted)."""
+
+    instance: DatabaseInstance
+    secret: SecretTarget | None
+
+
+def _fulfil(observed: Observed, database: Database, wanted: Wanted, now: datetime) -> Plan:
+    """Go on from what the ledger says was done for this Database."""
+    instance, last = wanted.instance, observed.ledger.last
+    if last is None or last.database_uid != database.metadata.uid or last.type == "delete":
+        # Nothing yet, or done for the Database that held the claim before.
+        return _start(observed, wanted, Asked("create"))
+    if not last.succeeded:
+        return _mend(observed, wanted, last, now)
+    if instance.phase != "Bound":
         return Plan(SetPhase(instance, "Bound"), ready(last))
-    if last is None:
-        return _start(observed, instance, "create", secret)
-    return _again(observed, instance, last, secret, now)
+    missing = observed.secret_missing_since
+    if missing is not None and (last.finished_at is None or last.finished_at <= missing):
+        return _start(observed, wanted, Asked("create", MISSING_SECRET))
+    return _rotate(observed, database, wanted, now)
+
+
+def _mend(observed: Observed, wanted: Wanted, failed: Entry, now: datetime) -> Plan:
+    """After a failure: recover lost credentials, try again, or keep what still works."""
+    instance = wanted.instance
+    if failed.type == "create" and failed.reason == Reason.CREDENTIALS_LOST and "rotate" in instance.calls:
+        return _start(observed, wanted, Asked("rotate", RECOVERY))
+    if failed.type != "rotate" or failed.request == RECOVERY or instance.phase != "Bound":
+        return _again(observed, wanted, failed, now)
+    # A rotation that may have changed something is seen through, whether it is still asked for or not.
+    acted = any(entry.may_have_acted for entry in observed.ledger.attempts(failed))
+    database = observed.database
+    if not acted and database is not None and wish_of(observed, database, now).request is None:
+        return Plan(verdict=ready(_last_success(observed) or failed))
+    again = _again(observed, wanted, failed, now)
+    if again.step is not None or again.look_again is None:
+        return again
+    message = f"the Secret still carries the earlier credentials; their rotation failed: {failed.message}"
+    return replace(again, verdict=rotation_failed(message, failed))
+
+
+def _rotate(observed: Observed, database: Database, wanted: Wanted, now: datetime) -> Plan:
+    """Serve what asks for a rotation; else there is nothing to do."""
+    wish = wish_of(observed, database, now)
+    if wish.clear:
+        return Plan(ClearRotate(database), ready(observed.ledger.last))
+    if wish.request is None:
+        return Plan(verdict=ready(observed.ledger.last), look_again=wish.next_at)
+    if "rotate" not in wanted.instance.calls:
+        message = f"rotation is asked for, but DatabaseClass {wanted.instance.class_name!r} has no rotate operation"
+        return Plan(verdict=rotation_failed(message, observed.ledger.last))
+    return _start(observed, wanted, Asked("rotate", wish.request))
 
 
 def _keep_if_bound(observed: Observed, verdict: Verdict) -> Plan:
@@ -141,8 +191,16 @@ def _request(observed: Observed) -> Request | Verdict:
 
 
 def _claim(observed: Observed, claim: ClaimInstance, now: datetime) -> Plan:
-    if observed.namesake is None:
+    holder = observed.namesake
+    if holder is None:
         return Plan(claim, working(ConditionReason.PROVISIONING, "claiming the database's name on its server"))
+    if holder.phase == "Released" and (
+        holder.claim is None or (holder.claim.namespace, holder.claim.name) == observed.key
+    ):
+        return Plan(
+            AdoptInstance(holder, claim.database),
+            working(ConditionReason.PROVISIONING, "taking over what was retained"),
+        )
     # Not a word about the other: it may be another tenant's.
     message = (
         f"endpoint {claim.frozen.endpoint!r} already holds a database of this name for somebody else; "
@@ -212,7 +270,10 @@ def _refreeze(observed: Observed, instance: DatabaseInstance, frozen: Frozen) ->
     policy = _policy(observed, instance)
     if policy != instance.deletion_policy:
         return Plan(UpdateInstance(instance, refrozen(instance, policy)))
-    if instance.phase == "Bound" or not _class_edited(observed, instance) or _same_calls(instance, frozen):
+    if instance.phase == "Bound" or ADOPTED_FROM in instance.metadata.annotations:
+        gained = None if observed.cls is None else completed(instance, observed.cls, frozen)
+        return None if gained is None else Plan(UpdateInstance(instance, gained))
+    if not _class_edited(observed, instance) or _same_calls(instance, frozen):
         return None
     if _same_identity(instance, frozen):
         return Plan(UpdateInstance(instance, replace(frozen, deletion_policy=policy)))
@@ -244,31 +305,33 @@ def _same_identity(instance: DatabaseInstance, frozen: Frozen) -> bool:
     return instance.driver == frozen.driver and normalise(instance.identity) == normalise(frozen.identity)
 
 
-def _again(
-    observed: Observed, instance: DatabaseInstance, failed: Entry, secret: SecretTarget | None, now: datetime
-) -> Plan:
+def _again(observed: Observed, wanted: Wanted, failed: Entry, now: datetime) -> Plan:
     """Try a failed request again, when it is time."""
     retry = observed.cls.retry if observed.cls is not None else RetryRule()
     due = next_attempt(observed.ledger, failed, basis_of(observed), retry)
     if due is None or due <= now:
-        return _start(observed, instance, failed.type, secret)
+        return _start(observed, wanted, Asked(failed.type, failed.request))
     deleting = failed.type == "delete"
     given_up = failed.outcome == Outcome.STALLED or exhausted(observed.ledger, failed, retry)
     verdict = (stalled if given_up else working)(failed.reason, failed.message, entry=failed, deleting=deleting)
     return Plan(verdict=verdict, look_again=due)
 
 
-def _start(observed: Observed, instance: DatabaseInstance, kind: str, secret: SecretTarget | None) -> Plan:
-    endpoint = observed.endpoint
-    reason = ConditionReason.DELETING if kind == "delete" else ConditionReason.PROVISIONING
+def _start(observed: Observed, wanted: Wanted, asked: Asked) -> Plan:
+    endpoint, instance = observed.endpoint, wanted.instance
+    deleting = asked.kind == "delete"
     if endpoint is None:
         message = f"DatabaseEndpoint {instance.endpoint!r} does not exist; it goes on as soon as it is there"
-        return Plan(verdict=stalled(ConditionReason.ENDPOINT_MISSING, message, deleting=kind == "delete"))
+        return Plan(verdict=stalled(ConditionReason.ENDPOINT_MISSING, message, deleting=deleting))
     if missing := _missing_secret(observed):
-        return Plan(verdict=stalled(Reason.ENDPOINT_INVALID, missing, deleting=kind == "delete"))
-    spec = operation_spec(observed, instance, kind, secret)
+        return Plan(verdict=stalled(Reason.ENDPOINT_INVALID, missing, deleting=deleting))
+    spec = operation_spec(observed, instance, asked, None if deleting else wanted.secret)
     limits = Limits(endpoint.max_concurrent_jobs, endpoint.operations_per_minute)
-    return Plan(StartOperation(spec, limits), working(reason, f"starting Operation {kind} on {instance.endpoint!r}"))
+    message = f"starting Operation {asked.kind} on {instance.endpoint!r}"
+    if instance.phase == "Bound" and asked.kind == "rotate":
+        return Plan(StartOperation(spec, limits), ready(observed.ledger.last))
+    reason = ConditionReason.DELETING if deleting else ConditionReason.PROVISIONING
+    return Plan(StartOperation(spec, limits), working(reason, message))
 
 
 def _missing_secret(observed: Observed) -> str:
@@ -284,24 +347,33 @@ def _end(observed: Observed, now: datetime) -> Plan:
         if database is not None and FINALIZER in database.metadata.finalizers:
             return Plan(RemoveFinalizer(database))
         return Plan()
+    if database is not None and ABANDON in database.metadata.annotations:
+        return Plan(DeleteInstance(instance), working(ConditionReason.DELETING, "abandoned: nothing is called"))
     if (running := _running(observed, instance)) is not None:
         return running
     policy = _policy(observed, instance)
     if policy != instance.deletion_policy:
         return Plan(UpdateInstance(instance, refrozen(instance, policy)))
     ledger = observed.ledger
-    if policy == "Retain" and ledger.may_exist:
-        return _release(observed, instance)
     last = ledger.last
     if not ledger.may_exist or (last is not None and last.type == "delete" and last.succeeded):
         return Plan(DeleteInstance(instance), working(ConditionReason.DELETING, "giving up the claim"))
-    if "delete" not in instance.calls:
+    if policy == "Retain" or "delete" not in instance.calls or _unexplained(observed, instance):
         return _release(observed, instance)
     if instance.phase != "Deleting":
         return Plan(SetPhase(instance, "Deleting"), working(ConditionReason.DELETING, "deleting the database"))
+    wanted = Wanted(instance, None)
     if last is not None and last.type == "delete":
-        return _again(observed, instance, last, None, now)
-    return _start(observed, instance, "delete", None)
+        return _again(observed, wanted, last, now)
+    return _start(observed, wanted, Asked("delete"))
+
+
+def _unexplained(observed: Observed, instance: DatabaseInstance) -> bool:
+    """Whether a Database is gone without its deletion ever having been seen: a restored backup, for all we know.
+
+    A deletion that went its way has left the phase Deleting before the Database went.
+    """
+    return observed.database is None and instance.phase != "Deleting" and not observed.witnessed
 
 
 def _release(observed: Observed, instance: DatabaseInstance) -> Plan:

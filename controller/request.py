@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from api.binding import secret_name, secret_type
@@ -9,9 +10,10 @@ from api.classes import argument_name
 from api.engines import ENGINES
 from api.identity import normalise
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, DeletionPolicy, OperationType
-from api.labels import REQUESTED_BY
-from api.operation import Call, DatabaseReference, OperationSpec, SecretTarget, Server, Text
+from api.labels import ADOPT, ADOPTED_FROM, REQUESTED_BY, ROTATE_REQUESTED_BY
+from api.operation import Call, DatabaseReference, OperationSpec, Owner, SecretTarget, Server, Text
 from api.rendering import instance_name_for, render_call, render_identity, render_secret_format, template_values
+from api.requests import annotation_value
 from api.templates import Template
 from controller.basis import basis_of
 from controller.observed import Observed
@@ -20,6 +22,14 @@ from controller.steps import Frozen
 OPERATION_TYPES: tuple[OperationType, ...] = ("create", "rotate", "delete")
 CALLS = {"create": ("create",), "rotate": ("rotate", "create"), "delete": ("delete",)}
 """What each type of Operation calls, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which type of Operation is asked for, and by what (`api.requests`; "": by the Database's being there)."""
+
+    kind: str
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +59,16 @@ class Request:
         """The name under which the claim is made."""
         return instance_name_for(self.cls, self.endpoint, frozen.identity)
 
-    def secret(self, policy: DeletionPolicy) -> SecretTarget:
-        """The Secret that a create or rotate writes; raises TemplateError."""
+    def secret(self, instance: DatabaseInstance) -> SecretTarget:
+        """The Secret that a create or rotate writes; raises TemplateError. The uid of its owner is not known yet."""
         values = template_values(self.database, self.cls, self.endpoint)
         return SecretTarget(
             name=secret_name(self.database.metadata.name),
             type=secret_type(self.cls.driver),
             format=render_secret_format(self.cls, values),
             credentials=self.cls.credentials,
-            owned=policy == "Delete",
+            owner=Owner(instance.metadata.name, ""),
+            former_uid=instance.metadata.annotations.get(ADOPTED_FROM, ""),
         )
 
 
@@ -74,10 +85,33 @@ def refrozen(instance: DatabaseInstance, policy: DeletionPolicy) -> Frozen:
     )
 
 
+def completed(instance: DatabaseInstance, cls: DatabaseClass, frozen: Frozen) -> Frozen | None:
+    """A bound instance with the operations that its class has gained since; None when it has gained none.
+
+    Only those whose inputs cannot have changed meanwhile: what users may edit was not frozen for them.
+    """
+    gained = {
+        kind: call
+        for kind, call in frozen.calls
+        if kind not in instance.calls and not _editable(cls.operations[kind].inputs.values())
+    }
+    if not gained:
+        return None
+    now = refrozen(instance, instance.deletion_policy)
+    return replace(now, calls=(*now.calls, *gained.items()))
+
+
+def _editable(sources: Iterable[str]) -> bool:
+    """Whether a template among `sources` refers to labels or annotations."""
+    references = (reference for source in sources for reference in Template.parse(source).references)
+    return any(reference.path[:2] in (("Metadata", "labels"), ("Metadata", "annotations")) for reference in references)
+
+
 def operation_spec(
-    observed: Observed, instance: DatabaseInstance, kind: str, secret: SecretTarget | None
+    observed: Observed, instance: DatabaseInstance, asked: Asked, secret: SecretTarget | None
 ) -> OperationSpec:
-    """The next Operation of type `kind` on `instance`; the endpoint must exist."""
+    """The next Operation on `instance`; the endpoint must exist."""
+    kind = asked.kind
     endpoint = observed.endpoint
     if endpoint is None or instance.claim is None:
         raise ValueError("an Operation needs an endpoint and a claim")
@@ -95,8 +129,10 @@ def operation_spec(
         server=server_of(endpoint, instance),
         calls=tuple(_current(instance.calls[name], observed.cls, name) for name in CALLS[kind]),
         secret=secret,
-        requested_by=requester(observed),
+        requested_by=requester(observed, asked),
         basis=basis_of(observed),
+        request=asked.request,
+        recoverable=observed.ledger.may_exist or adopts(observed.database),
     )
     return _bound(spec)
 
@@ -114,9 +150,19 @@ def _current(frozen: Call, cls: DatabaseClass | None, kind: str) -> Call:
     return replace(frozen, procedure=template.name, timeout=template.timeout)
 
 
-def requester(observed: Observed) -> str:
-    """Who asked, as the webhook stamped it; "" when nobody did (a Database that is gone)."""
-    return "" if observed.database is None else observed.database.metadata.annotations.get(REQUESTED_BY, "")
+def requester(observed: Observed, asked: Asked) -> str:
+    """Who asked, as the webhook stamped it; "" for a deletion, which admission cannot stamp."""
+    if observed.database is None or asked.kind == "delete":
+        return ""
+    annotations = observed.database.metadata.annotations
+    if annotation_value(asked.request) is not None:
+        return annotations.get(ROTATE_REQUESTED_BY, "")
+    return annotations.get(REQUESTED_BY, "")
+
+
+def adopts(database: Database | None) -> bool:
+    """Whether the Database asks for a database that existed before it."""
+    return database is not None and database.metadata.annotations.get(ADOPT) == "true"
 
 
 def server_of(endpoint: DatabaseEndpoint, instance: DatabaseInstance) -> Server:

@@ -73,6 +73,8 @@ class Settings:
     webhook: WebhookSettings
     keep_operations: timedelta
     keep_operations_least: int
+    inspect_secrets: timedelta
+    """In how long every user's Secret is looked at once."""
     allow_insecure_endpoints: bool
     metrics_port: int
 
@@ -99,6 +101,7 @@ class Settings:
             ),
             keep_operations=timedelta(days=read.number("DBAAS_KEEP_OPERATIONS_DAYS", 90)),
             keep_operations_least=read.number("DBAAS_KEEP_OPERATIONS_LEAST", 20),
+            inspect_secrets=timedelta(seconds=read.number("DBAAS_INSPECT_SECRETS_SECONDS", 3600)),
             allow_insecure_endpoints=read.text("DBAAS_ALLOW_INSECURE_ENDPOINTS", "false") == "true",
             metrics_port=read.number("DBAAS_METRICS_PORT", 9090),
         )

@@ -16,6 +16,7 @@ from api.kinds import Database
 from api.reasons import CONDITION_READY, CONDITION_RECONCILING, CONDITION_STALLED, ConditionReason
 from controller.ledger import Entry
 from controller.observed import Observed
+from controller.rotation import last_rotated, rotate_handled
 
 MESSAGE_LIMIT = 2048
 
@@ -37,6 +38,11 @@ def ready(entry: Entry | None) -> Verdict:
     return Verdict(
         ready=True, reason=ConditionReason.PROVISIONED, message="the Secret is ready to be bound", entry=entry
     )
+
+
+def rotation_failed(message: str, entry: Entry | None) -> Verdict:
+    """Its Secret is as good as it was; a wanted rotation did not come about."""
+    return Verdict(ready=True, reason=ConditionReason.ROTATION_FAILED, message=message, entry=entry)
 
 
 def working(
@@ -63,6 +69,7 @@ def desired_status(observed: Observed, database: Database, verdict: Verdict, now
     bound = verdict.ready or (instance is not None and instance.phase == "Bound")
     entry = verdict.entry or observed.ledger.last
     endpoint = observed.endpoint
+    rotated = last_rotated(observed, database)
     return {
         "observedGeneration": database.metadata.generation,
         "conditions": _conditions(database, verdict, now),
@@ -70,6 +77,8 @@ def desired_status(observed: Observed, database: Database, verdict: Verdict, now
         "instance": None if instance is None else instance.metadata.name,
         "className": (endpoint.class_name if endpoint else None) or (instance.class_name if instance else None),
         "lastOperation": None if entry is None else _last_operation(entry),
+        "lastRotated": None if rotated is None else rfc3339(rotated),
+        "rotateHandled": rotate_handled(observed, database),
     }
 
 

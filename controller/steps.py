@@ -49,6 +49,21 @@ class ClaimInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptInstance:
+    """Take over a claim that was retained, or whose Database came back under another uid."""
+
+    instance: DatabaseInstance
+    database: Database
+
+
+@dataclass(frozen=True, slots=True)
+class ClearRotate:
+    """Remove an empty rotate annotation that has been served."""
+
+    database: Database
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateInstance:
     """Freeze anew what an edited class renders for the same identity, or another deletion policy."""
 
@@ -115,6 +130,8 @@ class DeletePassword:
 Step = (
     AddFinalizer
     | RemoveFinalizer
+    | AdoptInstance
+    | ClearRotate
     | ClaimInstance
     | UpdateInstance
     | SetPhase

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance
@@ -30,6 +32,8 @@ from kube.client import Client
 
 Key = tuple[str, str]
 """(namespace, name) of a Database."""
+MOST_DELETIONS = 10_000
+"""Deleted Databases that are remembered as such: far more than can wait for their end at a time."""
 OURS = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
 
 
@@ -80,6 +84,24 @@ class World:
             client, SECRETS, OperatorSecret.parse, namespace=namespace, indexes={"database": _labelled}
         )
         self._namespace = namespace
+        self.missing_secrets: dict[Key, datetime] = {}
+        """Databases whose Secret was found deleted or emptied, and when."""
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        for databases in self.databases:
+            databases.on_change(self._remember_deletion)
+
+    def _remember_deletion(self, old: Database | None, new: Database | None) -> None:
+        if old is None or (new is not None and new.metadata.uid == old.metadata.uid):
+            return
+        self._gone[old.metadata.uid] = None
+        while len(self._gone) > MOST_DELETIONS:
+            self._gone.popitem(last=False)
+        if new is None:
+            self.missing_secrets.pop(_key(old), None)
+
+    def saw_deletion(self, uid: str) -> bool:
+        """Whether a Database of this uid was there and went while this process watched."""
+        return uid in self._gone
 
     @property
     def caches(self) -> list[Cache[Any]]:
@@ -165,6 +187,8 @@ class World:
             else {},
             instance=instance,
             former=former,
+            witnessed=self._witnessed(former or instance, database),
+            secret_missing_since=self.missing_secrets.get(key),
             namesake=None if instance is not None else self._namesake(database, endpoint, cls),
             entries=tuple(entries.values()),
             jobs={entry.name: job for entry in own if (job := self.jobs.get(entry.name, self._namespace)) is not None},
@@ -173,6 +197,12 @@ class World:
             ),
             passwords=frozenset(name for name in passwords if name in {password_name(entry) for entry in own}),
         )
+
+    def _witnessed(self, instance: DatabaseInstance | None, database: Database | None) -> bool:
+        claim = None if instance is None else instance.claim
+        if claim is None or (database is not None and claim.uid == database.metadata.uid):
+            return False
+        return self.saw_deletion(claim.uid)
 
     def _namesake(
         self, database: Database | None, endpoint: DatabaseEndpoint | None, cls: DatabaseClass | None

@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from api.labels import (
+    ADOPT,
     DATABASE_UID,
     LABEL_CREDENTIALS,
     LABEL_DATABASE,
@@ -30,12 +31,14 @@ from api.labels import (
 )
 from api.operation import OperationSpec, SecretTarget, Text
 from api.reasons import Reason
-from api.resources import DATABASES
+from api.resources import ROLES
 from api.templates import Reference, Template, TemplateError, Values, refers_to_empty
 from provisioner_job.audit import rfc3339
 from provisioner_job.drivers.contract import Result
 from provisioner_job.errors import Failure
 
+COLLECTED_WITHIN = 3
+"""Attempts for which another Database's Secret of this name may be one that is being collected."""
 PLACEHOLDER = b"placeholder"
 """What a trial writes instead of values."""
 _KEY = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
@@ -103,13 +106,14 @@ def carries(present: Present | None, spec: OperationSpec, target: SecretTarget) 
     name = f"{spec.database.namespace}/{target.name}"
     ours = present.labels.get(LABEL_CREDENTIALS) == "true" and present.type == target.type
     writer = present.annotations.get(DATABASE_UID)
-    if ours and writer != spec.database.uid and writer in present.owners:
-        # Its owner had the name that this Database has now, so there is no such owner any more.
+    owners = {spec.database.uid, target.former_uid} - {""}
+    if ours and writer not in owners and present.owners - {target.owner.uid} and spec.attempt <= COLLECTED_WITHIN:
+        # It goes away with its owner when that one is deleted already; a retained one stays, and is told as a conflict.
         raise Failure(
             Reason.KUBERNETES_UNAVAILABLE,
             f"the Secret {name} of an earlier Database of this name has not been collected yet",
         )
-    if not ours or writer != spec.database.uid:
+    if not ours or writer not in owners:
         raise Failure(
             Reason.SECRET_CONFLICT,
             f"a Secret {name} that does not belong to this Database already exists and was not touched; "
@@ -188,16 +192,17 @@ def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Map
 def lost(spec: OperationSpec, credentials: Iterable[str]) -> Failure:
     """What it means that a declared credential came back empty, and the Secret lacks it.
 
-    At the very first attempt of a claim nobody has called create before: the database is somebody else's. Later it may
-    have been this claim's own, with credentials that never reached the Secret.
+    When no earlier attempt of this claim can have created it, the database is somebody else's. Else it is this claim's
+    own, with credentials that never reached the Secret: the controller has them reset where there is a rotate.
     """
     names = ", ".join(credentials)
     procedure = spec.calls[-1].procedure
-    if spec.type == "create" and spec.sequence == 1 and spec.attempt == 1:
+    if not spec.recoverable:
         return Failure(
             Reason.ALREADY_EXISTS,
             f"{procedure} returned no {names}: the database existed before this Database asked for it; "
-            "choose other parameters or another name, or have the existing one removed",
+            f"choose other parameters or another name, have the existing one removed, or take it over with the "
+            f'annotation {ADOPT}: "true"',
         )
     return Failure(
         Reason.CREDENTIALS_LOST,
@@ -211,11 +216,11 @@ def manifest(
 ) -> dict[str, Any]:
     """The Secret for server-side apply. With the uid and version of what is there, so that nothing else is hit.
 
-    An existing Secret keeps its owner, or goes on having none: to change it takes the right to delete the Secret where
-    the admission plugin OwnerReferencesPermissionEnforcement is on (OpenShift), and a Job does not have that.
+    An existing Secret keeps its owners, or goes on having none: to change them takes the right to delete the Secret
+    where the admission plugin OwnerReferencesPermissionEnforcement is on (OpenShift), and a Job does not have that.
     """
     existing = present is not None and present.uid
-    owned = spec.database.uid in present.owners if present is not None and existing else target.owned
+    owned = present is None or not existing or target.owner.uid in present.owners
     annotations = {DATABASE_UID: spec.database.uid, SEQUENCE: str(spec.sequence)}
     if spec.type == "rotate":
         annotations[ROTATED_AT] = rfc3339(now)
@@ -236,10 +241,10 @@ def manifest(
     if owned:
         metadata["ownerReferences"] = [
             {
-                "apiVersion": DATABASES.api_version,
-                "kind": DATABASES.kind,
-                "name": spec.database.name,
-                "uid": spec.database.uid,
+                "apiVersion": ROLES.api_version,
+                "kind": ROLES.kind,
+                "name": target.owner.name,
+                "uid": target.owner.uid,
             }
         ]
     return {

@@ -17,6 +17,7 @@ from api.operation import (
     DatabaseReference,
     InvalidOperation,
     OperationSpec,
+    Owner,
     Report,
     SecretTarget,
     Server,
@@ -45,7 +46,8 @@ secrets = st.builds(
     type=texts,
     format=st.none() | st.lists(named, max_size=3).map(tuple),
     credentials=st.lists(texts, max_size=2).map(tuple),
-    owned=st.booleans(),
+    owner=st.builds(Owner, texts, texts),
+    former_uid=texts,
 )
 specs = st.builds(
     OperationSpec,
@@ -64,6 +66,8 @@ specs = st.builds(
     requested_by=texts,
     basis=texts,
     generated=st.booleans(),
+    request=texts,
+    recoverable=st.booleans(),
 )
 
 
@@ -103,7 +107,7 @@ def test_an_operation_with_a_part_missing_or_of_another_kind_is_refused(
     spec: OperationSpec, data: st.DataObject
 ) -> None:
     manifest = through_json(spec.manifest())
-    key = data.draw(st.sampled_from(sorted(manifest.keys() - {"generated", "secret"})))
+    key = data.draw(st.sampled_from(sorted(manifest.keys() - {"generated", "secret", "request", "recoverable"})))
     if data.draw(st.booleans()):
         del manifest[key]
     else:

@@ -21,6 +21,7 @@ from api.operation import (
     Connection,
     DatabaseReference,
     OperationSpec,
+    Owner,
     Report,
     SecretTarget,
     Server,
@@ -232,7 +233,12 @@ def test_what_the_controller_asks_of_a_job_survives_the_api_server() -> None:
         server=Server("main", "db.example.test", 5432, "postgres", server_name="db", ca_bundle="PEM"),
         calls=(CALL,),
         secret=SecretTarget(
-            "orders-credentials", "servicebinding.io/postgresql", CALL.arguments, ("password",), owned=True
+            "orders-credentials",
+            "servicebinding.io/postgresql",
+            CALL.arguments,
+            ("password",),
+            Owner("db-a", "u-3"),
+            "u-4",
         ),
         requested_by="alice",
         basis="digest",
@@ -242,7 +248,7 @@ def test_what_the_controller_asks_of_a_job_survives_the_api_server() -> None:
 
     assert list(unknown_fields(node, spec, "spec")) == []
     assert set(spec) == set(node["properties"])
-    assert set(node["required"]) == set(spec) - {"secret", "generated"}
+    assert set(node["required"]) == set(spec) - {"secret", "generated", "request", "recoverable"}
 
 
 def test_what_a_job_reports_survives_the_api_server() -> None:

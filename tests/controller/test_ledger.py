@@ -10,7 +10,7 @@ import pytest
 from api.kinds import RetryRule
 from api.reasons import Reason
 from controller.ledger import Entry, Ledger, exhausted, next_attempt
-from controller.request import Request, operation_spec
+from controller.request import Asked, Request, operation_spec
 from tests.controller.builders import NOW, database, database_class, endpoint, instance, observed, operation, reported
 
 RETRY = RetryRule(limit=3, backoff=timedelta(seconds=10))
@@ -18,8 +18,8 @@ RETRY = RetryRule(limit=3, backoff=timedelta(seconds=10))
 
 def attempts(*reasons: Reason) -> Ledger:
     """A create that failed for these reasons, one after the other."""
-    secret = Request(database(), endpoint(), database_class()).secret("Delete")
-    first = operation(operation_spec(observed(instance=instance()), instance(), "create", secret))
+    secret = Request(database(), endpoint(), database_class()).secret(instance())
+    first = operation(operation_spec(observed(instance=instance()), instance(), Asked("create"), secret))
     entries = [
         reported(replace(first, attempt=number), reason, at=NOW) for number, reason in enumerate(reasons, start=1)
     ]

@@ -17,7 +17,7 @@ from controller.declared import declared_objects
 from controller.endpoints import endpoint_faults, endpoint_status
 from controller.ledger import Entry
 from controller.manifests import job_manifest, role_binding_manifest, role_manifest
-from controller.request import Request, operation_spec
+from controller.request import Asked, Request, operation_spec
 from controller.retention import Retention
 from controller.settings import JobTemplate, Settings, SettingsError
 from controller.status import changed, desired_status, ready, stalled, working
@@ -48,8 +48,8 @@ ENVIRONMENT = {
 
 
 def create_operation(**secret: Any) -> Entry:
-    target = replace(Request(database(), endpoint(), database_class()).secret("Delete"), **secret)
-    return operation(operation_spec(observed(instance=instance()), instance(), "create", target))
+    target = replace(Request(database(), endpoint(), database_class()).secret(instance()), **secret)
+    return operation(operation_spec(observed(instance=instance()), instance(), Asked("create"), target))
 
 
 class TestSettings:

@@ -13,10 +13,12 @@ from api.reasons import ConditionReason, Reason
 from controller.ledger import Entry
 from controller.observed import Namespace, Observed
 from controller.plan import Plan, plan
-from controller.request import Request, operation_spec
+from controller.request import Asked, Request, operation_spec
 from controller.steps import (
     AddFinalizer,
+    AdoptInstance,
     ClaimInstance,
+    ClearRotate,
     DeleteInstance,
     DeletePassword,
     RemoveFinalizer,
@@ -50,8 +52,8 @@ def entry_of(world: Observed, kind: str = "create") -> Entry:
     assert world.cls is not None
     secret = None
     if kind != "delete":
-        secret = Request(database(), world.endpoint, world.cls).secret("Delete")
-    return operation(operation_spec(world, held, kind, secret))
+        secret = Request(database(), world.endpoint, world.cls).secret(held)
+    return operation(operation_spec(world, held, Asked(kind), secret))
 
 
 def after(world: Observed, kind: str, reason: Reason | None, **how: Any) -> Observed:
@@ -461,3 +463,200 @@ class TestEnding:
         held = database(deleted=True, finalizers=(FINALIZER, "example.test/other"))
 
         assert plan(observed(database=held), NOW).step == RemoveFinalizer(held)
+
+
+ROTATING = {
+    kind: {"name": f"{kind}_db", "inputs": {"name": "{{ .Metadata.namespace }}-{{ .Metadata.name }}"}}
+    for kind in ("create", "rotate", "delete")
+}
+
+
+def bound(annotations: dict[str, str] | None = None, **spec: Any) -> Observed:
+    """A Database whose first create succeeded, of a class that can rotate."""
+    cls = database_class(operations=ROTATING)
+    frozen = Request(database(), endpoint(), cls).freeze()
+    asked = database(**spec)
+    asked = replace(asked, metadata=replace(asked.metadata, annotations=annotations or {}))
+    world = observed(database=asked, cls=cls, instance=instance("Bound", calls=frozen.calls))
+    return after(world, "create", Reason.SUCCEEDED)
+
+
+def started(decided: Plan) -> tuple[str, str]:
+    assert isinstance(decided.step, StartOperation)
+    return decided.step.spec.type, decided.step.spec.request
+
+
+def rotated(world: Observed, request: str, reason: Reason = Reason.SUCCEEDED, **how: Any) -> Observed:
+    after_it = after(world, "rotate", reason, **how)
+    return replace(after_it, entries=(*after_it.entries[:-1], replace(after_it.entries[-1], request=request)))
+
+
+def told(world: Observed, **status: Any) -> Observed:
+    """`world` with a Database whose status says so."""
+    assert world.database is not None
+    return replace(world, database=replace(world.database, status={**world.database.status, **status}))
+
+
+class TestRotating:
+    def test_an_annotation_with_a_value_rotates_once(self) -> None:
+        world = bound({"dbaas.bedag.ch/rotate": "2026-11"})
+        assert started(plan(world, NOW)) == ("rotate", "annotation:2026-11")
+
+        done = rotated(world, "annotation:2026-11")
+
+        assert plan(done, NOW).step is None
+        assert plan(told(bound({"dbaas.bedag.ch/rotate": "2026-11"}), rotateHandled="2026-11"), NOW).step is None
+
+    def test_another_value_rotates_again(self) -> None:
+        done = rotated(bound({"dbaas.bedag.ch/rotate": "two"}), "annotation:one")
+
+        assert started(plan(told(done, rotateHandled="one"), NOW)) == ("rotate", "annotation:two")
+
+    def test_an_empty_annotation_is_removed_when_it_is_served_and_counts_again_when_it_comes_back(self) -> None:
+        asked = bound({"dbaas.bedag.ch/rotate": ""})
+        assert started(plan(asked, NOW)) == ("rotate", "annotation:")
+        done = rotated(asked, "annotation:")
+
+        assert isinstance(plan(done, NOW).step, ClearRotate)
+        again = told(done, rotateHandled=done.entries[-1].name)
+        assert started(plan(again, NOW)) == ("rotate", "annotation:")
+
+    def test_the_schedule_rotates_when_it_is_due_and_says_when_to_look_again(self) -> None:
+        world = bound(rotation={"every": "24h"})
+
+        assert plan(world, NOW).look_again == NOW + timedelta(days=1)
+        assert started(plan(world, NOW + timedelta(days=1))) == ("rotate", "schedule")
+
+    def test_it_counts_from_the_last_rotation_even_when_the_ledger_has_forgotten_it(self) -> None:
+        world = told(bound(rotation={"every": "24h"}), lastRotated="2026-11-22T00:00:00Z")
+
+        decided = plan(world, NOW)
+
+        assert decided.look_again is not None
+        assert decided.look_again.isoformat() == "2026-11-23T00:00:00+00:00"
+
+    def test_ready_stays_true_while_it_rotates_and_after_it_failed(self) -> None:
+        world = bound({"dbaas.bedag.ch/rotate": "x"})
+        assert verdict(plan(world, NOW))[0]
+
+        running = after(world, "rotate", None)
+        failed = rotated(world, "annotation:x", Reason.PROCEDURE_FAILED)
+
+        assert verdict(plan(running, NOW))[0]
+        assert verdict(plan(failed, NOW)) == (True, ConditionReason.ROTATION_FAILED)
+
+    def test_an_unfinished_rotation_is_followed_by_a_rotation_asked_for_or_not(self) -> None:
+        failed = rotated(bound(), "annotation:x", Reason.JOB_LOST)
+
+        assert started(plan(failed, NOW + timedelta(hours=1))) == ("rotate", "annotation:x")
+
+    def test_a_rotation_that_ran_nothing_and_is_wanted_no_more_is_left(self) -> None:
+        failed = rotated(bound(), "annotation:x", Reason.ENDPOINT_UNREACHABLE, called=False)
+
+        assert plan(failed, NOW + timedelta(hours=1)).step is None
+
+    def test_a_class_without_rotate_says_so(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+        asked = replace(world, database=bound({"dbaas.bedag.ch/rotate": "x"}).database)
+
+        assert verdict(plan(asked, NOW)) == (True, ConditionReason.ROTATION_FAILED)
+
+    def test_a_rotate_that_the_class_gained_is_frozen_for_databases_that_exist(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+        world = replace(world, cls=database_class(generation=2, operations=ROTATING))
+
+        decided = plan(world, NOW)
+
+        assert isinstance(decided.step, UpdateInstance)
+        assert set(dict(decided.step.frozen.calls)) == {"create", "rotate", "delete"}
+
+
+class TestRecovering:
+    def test_lost_credentials_of_an_own_database_are_reset(self) -> None:
+        world = replace(bound(), entries=(), instance=replace(bound().instance, phase="Pending"))  # type: ignore[type-var]
+        world = after(after(world, "create", Reason.JOB_LOST), "create", Reason.CREDENTIALS_LOST)
+
+        assert started(plan(world, NOW)) == ("rotate", "recovery")
+
+    def test_without_a_rotate_they_stall(self) -> None:
+        world = observed(instance=instance())
+        world = after(after(world, "create", Reason.JOB_LOST), "create", Reason.CREDENTIALS_LOST)
+
+        decided = plan(world, NOW)
+
+        assert decided.verdict is not None
+        assert decided.verdict.stalled
+        assert decided.verdict.reason == Reason.CREDENTIALS_LOST
+
+    def test_only_a_claim_that_may_have_created_it_may_reset_credentials(self) -> None:
+        first = plan(observed(instance=instance()), NOW)
+        lost = after(observed(instance=instance()), "create", Reason.JOB_LOST)
+        unreached = after(observed(instance=instance()), "create", Reason.ENDPOINT_UNREACHABLE, called=False)
+
+        later = NOW + timedelta(hours=1)
+        recoverable = [
+            decided.step.spec.recoverable
+            for decided in (first, plan(lost, later), plan(unreached, later))
+            if isinstance(decided.step, StartOperation)
+        ]
+        assert recoverable == [False, True, False]
+
+    def test_a_missing_secret_is_written_again_once(self) -> None:
+        world = replace(bound(), secret_missing_since=NOW + timedelta(minutes=1))
+        assert started(plan(world, NOW)) == ("create", "missing-secret")
+
+        done = after(world, "create", Reason.SUCCEEDED, at=NOW + timedelta(minutes=2))
+
+        assert plan(done, NOW + timedelta(minutes=3)).step is None
+
+
+class TestTakingOver:
+    def test_a_retained_claim_goes_to_a_database_of_the_same_name(self) -> None:
+        retained = instance("Released", uid="former")
+
+        assert isinstance(plan(observed(namesake=retained), NOW).step, AdoptInstance)
+
+    def test_to_nobody_else(self) -> None:
+        retained = instance("Released", uid="former")
+        elsewhere = replace(retained, claim=replace(retained.claim, namespace="team-b"))  # type: ignore[type-var]
+
+        assert verdict(plan(observed(namesake=elsewhere), NOW)) == (False, ConditionReason.NAME_TAKEN)
+
+    def test_to_whoever_asks_once_an_administrator_cleared_it(self) -> None:
+        cleared = replace(instance("Released"), claim=None)
+
+        assert isinstance(plan(observed(namesake=cleared), NOW).step, AdoptInstance)
+
+    def test_what_was_done_for_the_former_database_is_done_again_for_the_new_one(self) -> None:
+        world = after(observed(instance=instance()), "create", Reason.SUCCEEDED)
+        world = replace(world, entries=tuple(replace(e, database_uid="former") for e in world.entries))
+
+        decided = plan(world, NOW)
+
+        assert isinstance(decided.step, StartOperation)
+        assert (decided.step.spec.type, decided.step.spec.sequence) == ("create", 2)
+        assert decided.step.spec.recoverable
+
+    def test_an_orphan_whose_deletion_nobody_saw_is_retained(self) -> None:
+        """A restored backup has the claims, and Databases with other uids."""
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+
+        decided = plan(replace(world, database=None), NOW)
+
+        assert isinstance(decided.step, SetPhase)
+        assert decided.step.phase == "Released"
+
+    def test_an_orphan_whose_deletion_was_seen_is_deleted(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+
+        decided = plan(replace(world, database=None, witnessed=True), NOW)
+
+        assert isinstance(decided.step, SetPhase)
+        assert decided.step.phase == "Deleting"
+
+    def test_abandoning_calls_nothing(self) -> None:
+        world = after(observed(instance=instance("Deleting")), "create", Reason.SUCCEEDED)
+        gone = database(deleted=True)
+        gone = replace(gone, metadata=replace(gone.metadata, annotations={"dbaas.bedag.ch/abandon": ""}))
+
+        assert isinstance(plan(replace(world, database=gone), NOW).step, DeleteInstance)

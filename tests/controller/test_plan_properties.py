@@ -188,7 +188,7 @@ ACTIONS = st.one_of(
 )
 
 
-def happen(model: Model, action: Sequence[object]) -> None:  # noqa: C901, PLR0912
+def happen(model: Model, action: Sequence[object]) -> None:
     """Let one thing happen that is not the controller's doing."""
     held = model.database
     match action:

@@ -8,7 +8,7 @@ from base64 import b64encode
 import pytest
 
 from api.labels import FINALIZER, REQUESTED_BY, RETRY, RETRY_REQUESTED_BY
-from api.resources import CLASSES, DATABASES, ENDPOINTS, OPERATIONS, SECRETS
+from api.resources import CLASSES, DATABASES, ENDPOINTS, OPERATIONS, ROLES, SECRETS
 from kube.errors import Invalid
 from tests.e2e.absence import unjudged
 from tests.e2e.cluster import OPERATOR, PODS, eventually
@@ -112,10 +112,11 @@ def test_a_database_applied_again_right_after_its_deletion_is_a_new_one(scene: S
     assert second["password"] != first["password"]
     assert [effect.procedure for effect in shop.effects] == ["create", "delete", "create"]
     secret = scene.cluster.get(SECRETS, shop.secret_name, scene.namespace)
-    database = shop.get()
     assert secret is not None
-    assert database is not None
-    assert [owner["uid"] for owner in secret["metadata"]["ownerReferences"]] == [database["metadata"]["uid"]]
+    (owner,) = secret["metadata"]["ownerReferences"]
+    role = scene.cluster.get(ROLES, owner["name"], scene.namespace)
+    assert role is not None
+    assert owner["uid"] == role["metadata"]["uid"]
 
 
 def test_a_database_whose_endpoint_does_not_exist_says_so_and_can_be_deleted(scene: Scene) -> None:

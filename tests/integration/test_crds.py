@@ -367,7 +367,7 @@ def test_an_operation_is_a_record(cluster: ApiServer, made: str) -> None:
         {"calls": [{"procedure": "p", "timeout": "1s", "arguments": [{"name": "a"}]}]},
         {"calls": [{"procedure": "p", "timeout": "1s", "arguments": [{"name": "a", "value": "", "segments": []}]}]},
         {"calls": [{"procedure": "p", "timeout": "1s", "arguments": [{"name": "a", "segments": [{}]}]}]},
-        {"secret": {"name": "a", "type": "Opaque", "owned": True}},
+        {"secret": {"name": "a", "type": "Opaque", "owner": {"name": "a", "uid": "b"}}},
         {"type": "drop"},
         {"version": 0},
         {"password": "secret"},

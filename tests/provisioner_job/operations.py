@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from api.operation import Call, DatabaseReference, OperationSpec, SecretTarget, Server, Text
+from api.operation import Call, DatabaseReference, OperationSpec, Owner, SecretTarget, Server, Text
 from api.templates import Template
 
 
@@ -25,7 +25,7 @@ TARGET = SecretTarget(
     type="servicebinding.io/postgresql",
     format=None,
     credentials=("password",),
-    owned=True,
+    owner=Owner("db-abcdefghijklmnopqrstuvwxyz", "77777777-8888-9999-0000-111111111111"),
 )
 SPEC = OperationSpec(
     type="create",

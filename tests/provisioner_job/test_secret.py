@@ -89,6 +89,14 @@ class TestWhoseItIs:
 
         assert reason_of(failure) is Reason.KUBERNETES_UNAVAILABLE
 
+    def test_one_that_an_earlier_database_retained_is_a_conflict_once_it_had_time_to_be_collected(self) -> None:
+        retained = present(uid="the earlier database")._replace(owners=frozenset({"its Role"}))
+
+        with pytest.raises(Failure) as failure:
+            secret.carries(retained, spec(attempt=secret.COLLECTED_WITHIN + 1), TARGET)
+
+        assert reason_of(failure) is Reason.SECRET_CONFLICT
+
     def test_a_later_request_is_not_overwritten(self) -> None:
         with pytest.raises(Failure) as failure:
             secret.carries(present("5"), spec(sequence=4), TARGET)
@@ -185,24 +193,25 @@ class TestFormat:
 
 
 class TestLostCredentials:
-    def test_at_the_first_attempt_the_database_is_somebody_elses(self) -> None:
+    def test_what_this_claim_cannot_have_created_is_somebody_elses(self) -> None:
         with pytest.raises(Failure) as failure:
             composed({"host": "h", "password": ""})
 
         assert reason_of(failure) is Reason.ALREADY_EXISTS
         assert failure.value.message.startswith("create_database returned no password")
 
-    @pytest.mark.parametrize("later", [{"attempt": 2}, {"sequence": 2}, {"type": "rotate"}])
-    def test_later_they_are_lost(self, later: dict[str, Any]) -> None:
+    def test_of_a_claim_that_may_have_created_it_they_are_lost(self) -> None:
         with pytest.raises(Failure) as failure:
-            composed({"password": ""}, **later)
+            composed({"password": ""}, recoverable=True)
 
         assert reason_of(failure) is Reason.CREDENTIALS_LOST
 
     def test_a_key_that_needs_them_is_enough(self) -> None:
         """The Secret holds the host, yet not the dsn: the dsn cannot be written without the password."""
+        result = {"username": "u", "password": "", "host": "h"}
+
         with pytest.raises(Failure) as failure:
-            composed({"username": "u", "password": "", "host": "h"}, {"host": b"h"}, to=target(DSN, HOST), attempt=2)
+            composed(result, {"host": b"h"}, to=target(DSN, HOST), recoverable=True)
 
         assert reason_of(failure) is Reason.CREDENTIALS_LOST
 
@@ -240,7 +249,12 @@ class TestManifest:
         assert manifest["type"] == "servicebinding.io/postgresql"
         assert {key: b64decode(value) for key, value in manifest["data"].items()} == {"password": b"p"}
         assert manifest["metadata"]["ownerReferences"] == [
-            {"apiVersion": "dbaas.bedag.ch/v1", "kind": "Database", "name": "orders", "uid": SPEC.database.uid}
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "Role",
+                "name": TARGET.owner.name,
+                "uid": TARGET.owner.uid,
+            }
         ]
         assert "resourceVersion" not in manifest["metadata"]
 
@@ -255,15 +269,12 @@ class TestManifest:
 
         assert (metadata["uid"], metadata["resourceVersion"]) == ("aaaa", "7")
 
-    def test_a_retained_database_keeps_its_secret(self) -> None:
-        assert "ownerReferences" not in secret.manifest(SPEC, target(owned=False), None, {}, NOW)["metadata"]
-
     def test_what_exists_keeps_its_owner_or_none(self) -> None:
         """To change it, a Job would need the right to delete the Secret."""
-        owner = {"uid": SPEC.database.uid}
+        owner = {"uid": TARGET.owner.uid}
         owned = present(metadata={"uid": "a", "resourceVersion": "1", "ownerReferences": [owner]})
 
-        assert "ownerReferences" in secret.manifest(SPEC, target(owned=False), owned, {}, NOW)["metadata"]
+        assert "ownerReferences" in secret.manifest(SPEC, TARGET, owned, {}, NOW)["metadata"]
         assert "ownerReferences" not in secret.manifest(SPEC, TARGET, present(), {}, NOW)["metadata"]
 
     def test_a_rotation_is_dated_and_the_date_stays(self) -> None:

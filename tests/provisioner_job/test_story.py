@@ -90,7 +90,8 @@ class TestSuccess:
         assert world.secret() == {"host": "db", "username": "orders", "password": "fresh-password"}
         assert manifest is not None
         assert manifest["type"] == "servicebinding.io/postgresql"
-        assert manifest["metadata"]["ownerReferences"][0]["uid"] == given.database.uid
+        assert given.secret is not None
+        assert manifest["metadata"]["ownerReferences"][0]["uid"] == given.secret.owner.uid
         assert (status["outcome"], status["called"], status["reportedBy"]) == ("Succeeded", True, "Job")
         assert status["resultKeys"] == ["host", "username", "password"]
         assert status["connection"]["tlsVersion"] == "TLSv1.3"

@@ -68,7 +68,7 @@ class Type:
         return cls(name)
 
     @property
-    def info(self) -> bytes:  # noqa: PLR0911, PLR0912 - a table
+    def info(self) -> bytes:  # noqa: PLR0911 - a table
         """TYPE_INFO."""
         if self.name in _SIZES:
             return bytes((INTN, _SIZES[self.name]))
