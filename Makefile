@@ -56,6 +56,10 @@ test-integration: python postgresql mariadb odbc ## Run the tests against a real
 test-e2e: python postgresql ## Run the tests of the installed chart on a real node
 	@$(BIN)/python -m tests.suite e2e -- $(ARGS)
 
+.PHONY: soak
+soak: python postgresql mariadb odbc ## Run what takes minutes: kill and fault matrices, thousands of cases; SEED=… repeats one
+	@$(BIN)/python -m tests.suite soak -- $(ARGS)
+
 .PHONY: bench
 bench: python postgresql ## Measure, as ratios to what the same cluster does by itself
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -1,11 +1,14 @@
 """The parts of the test suite, one after another, and how long each took: `python -m tests.suite PART… [-- PYTEST…]`.
 
 A part that fails does not keep the others from running. What needs a cluster has it brought up first, and left up.
+`soak` is what takes minutes, of all kinds; its chance has a seed, which it says first and which `SEED` sets.
 """
 
 from __future__ import annotations
 
 import os
+import random
+import re
 import subprocess
 import sys
 import time
@@ -17,13 +20,18 @@ from xml.etree import ElementTree
 from tests.cluster.settings import ClusterError, Settings
 
 PARTS = {
-    "unit": "not integration and not e2e",
-    "integration": "integration and not e2e",
-    "e2e": "e2e",
+    "unit": "not integration and not e2e and not soak",
+    "integration": "integration and not e2e and not soak",
+    "e2e": "e2e and not soak",
+    "soak": "soak",
 }
 """Name of a part → pytest's expression of markers."""
-ON_A_CLUSTER = ("integration", "e2e")
+ON_A_CLUSTER = ("integration", "e2e", "soak")
 """The first of them takes the API server's and helm's binaries from it."""
+SLOW = ("e2e", "soak")
+"""Each of their tests runs for long: it is named as it ends."""
+SEED = "SEED"
+"""The environment's variable for the seed of all chance in the tests."""
 REPORTS = Path("build/tests")
 SOME_FAILED = 1
 """pytest's exit code when tests ran and some failed."""
@@ -79,8 +87,11 @@ def _part(name: str, arguments: Sequence[str]) -> Ended:
     report = REPORTS / f"{name}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-m", PARTS[name], f"--junit-xml={report}", "-o", "junit_family=xunit2"]
-    # Of what runs for minutes, each test is named as it ends.
-    command += [*(["-v"] if name == "e2e" else []), *arguments]
+    if name == "soak":
+        # Printed by the tests themselves, so that a report that was cut still says how to repeat it.
+        seed = os.environ.setdefault(SEED, str(random.SystemRandom().randrange(1_000_000)))
+        command += [f"--hypothesis-seed={seed}", "-s"]
+    command += [*(["-v"] if name in SLOW else []), *arguments]
     began = time.monotonic()
     code = subprocess.run(command, env={**os.environ, "PYTHONUNBUFFERED": "1"}).returncode
     if code == SOME_FAILED and name == "e2e":
@@ -94,6 +105,11 @@ def _part(name: str, arguments: Sequence[str]) -> Ended:
         code = 0  # they chose tests of another part
     passed, failed = _counts(report)
     return Ended(name, time.monotonic() - began, code, passed, failed)
+
+
+def soaks(markers: str) -> bool:
+    """Whether pytest's expression of markers asks for what takes minutes."""
+    return re.search(r"(?<!not )\bsoak\b", markers) is not None
 
 
 def _counts(report: Path) -> tuple[int, int]:
