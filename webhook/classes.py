@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from api.classes import class_faults
+from api.classes import class_faults, template_places
+from api.engines import ENGINES
 from api.faults import Fault
 from api.kinds import DatabaseClass
-from webhook.patterns import matches, pattern_fault
+from api.parameters import value_faults
+from api.resources import CLASSES
+from api.schemas import faults as schema_faults
+from api.templates import Reference, Template, TemplateError
+from webhook.patterns import covers_whole, matches, pattern_fault
 from webhook.review import Manifest, Request
 from webhook.world import Claimed, World
 
@@ -29,6 +34,22 @@ def faults(manifest: Manifest) -> Iterator[Fault]:
             yield Fault(f"{path}.default", f"must match the pattern {rule.pattern}")
 
 
+def change(request: Request, world: World) -> Iterator[Fault]:
+    """An update: a class that databases were made with stays one for their engine."""
+    if schema_faults(CLASSES.kind, request.old):
+        return
+    old, new = DatabaseClass.parse(request.old), DatabaseClass.parse(request.object)
+    if ENGINES[old.driver].family == ENGINES[new.driver].family:
+        return
+    users = sorted(str(user) for user in world.users_of_class(request.name) if isinstance(user, Claimed))
+    if users:
+        message = (
+            f"cannot be changed from {old.driver.value} to {new.driver.value} while {listed(users)} exist; "
+            "make a class of another name for the other engine"
+        )
+        yield Fault("spec.driver", message)
+
+
 def deletion(request: Request, world: World) -> Iterator[Fault]:
     """A deletion: refused while an endpoint or an instance is of this class."""
     users = sorted(
@@ -46,6 +67,37 @@ def warnings(manifest: Manifest) -> Iterator[str]:
         yield "spec.identity is not set: what tells databases apart is all the inputs of create"
     if "delete" not in cls.operations:
         yield "spec.operations.delete is not set: a deleted Database leaves its database on the server"
+    yield from _parameter_warnings(cls)
+
+
+def _parameter_warnings(cls: DatabaseClass) -> Iterator[str]:
+    rules = cls.params or {}
+    references = list(_parameters_used(cls))
+    used = {reference.path[1] for reference in references}
+    # A default pipe stands in for what is missing.
+    needed = {r.path[1] for r in references if not any(pipe.name == "default" for pipe in r.pipes)}
+    loose = [n for n, rule in rules.items() if rule.pattern is not None and not covers_whole(rule.pattern)]
+    dead = [n for n, rule in rules.items() if any(any(value_faults(rule, v, matches)) for v in rule.enum)]
+    optional = [n for n, rule in rules.items() if not rule.required and rule.default is None and n in needed]
+    yield from _of(loose, ".pattern: may be found in a part of the value; begin it with ^ and end it with $")
+    yield from _of(dead, ".enum: has a value that pattern or maxLength refuses")
+    yield from _of(optional, " is optional, has no default, and a template cannot do without it")
+    yield from _of([name for name in rules if name not in used], " is used by no template")
+
+
+def _of(names: Iterable[str], sentence: str) -> Iterator[str]:
+    """One warning for all parameters of which a sentence is true."""
+    if named := sorted(names):
+        yield f"spec.params[{listed(named)}]{sentence}"
+
+
+def _parameters_used(cls: DatabaseClass) -> Iterator[Reference]:
+    for _, source, roots in template_places(cls):
+        try:
+            references = Template.parse(source, roots).references
+        except TemplateError:
+            continue  # a fault, not a warning
+        yield from (reference for reference in references if reference.root == "Params")
 
 
 def listed(users: list[str]) -> str:

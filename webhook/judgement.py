@@ -71,16 +71,16 @@ def _courses(*, allow_insecure: bool) -> dict[tuple[str, str], Course]:
     def endpoint_faults(manifest: Manifest) -> Iterable[Fault]:
         return endpoints.faults(manifest, allow_insecure=allow_insecure)
 
-    def endpoint_hints(request: Request, world: World) -> Iterable[str]:
-        return endpoints.warnings(request.object, world)
-
-    endpoint_change = Course((_anew(endpoint_faults),), (endpoint_hints,))
+    endpoint_change = Course(
+        (_anew(endpoint_faults), endpoints.fitting),
+        (_anew_hints(endpoints.warnings), endpoints.missing, endpoints.moved),
+    )
     return {
         (DATABASES.kind, "CREATE"): Course((databases.creation,), (databases.plan, databases.without_effect)),
         (DATABASES.kind, "UPDATE"): Course((_of_readable(databases.change),), (databases.without_effect,)),
         (DATABASES.kind, "DELETE"): Course((databases.deletion,)),
         (CLASSES.kind, "CREATE"): class_change,
-        (CLASSES.kind, "UPDATE"): class_change,
+        (CLASSES.kind, "UPDATE"): Course((*class_change.checks, classes.change), class_change.hints),
         (CLASSES.kind, "DELETE"): Course((classes.deletion,)),
         (ENDPOINTS.kind, "CREATE"): endpoint_change,
         (ENDPOINTS.kind, "UPDATE"): endpoint_change,

@@ -6,12 +6,19 @@ uses for the same purpose, and runs RE2.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from cel_expr_python import cel
 
 _ENVIRONMENT = cel.NewEnv(variables={"value": cel.Type.STRING, "pattern": cel.Type.STRING})
 _MATCHES = _ENVIRONMENT.compile("value.matches(pattern)")
+
+_MULTILINE = re.compile(r"\(\?[a-zA-Z]*m")
+_FLAGS = re.compile(r"\A\(\?[a-zA-Z]+\)")
+_WHOLE = re.compile(r"(?:\^|\\A).*(?:(?<!\\)(?:\\\\)*\$|\\z)", re.DOTALL)
+_PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+"""An escape, a character class, or one character."""
 
 
 def matches(pattern: str, value: str) -> bool:
@@ -30,6 +37,28 @@ def pattern_fault(pattern: str) -> str | None:
         return None
     reason = str(answer).rpartition("invalid regular expression: ")[2]
     return f"is no RE2 pattern: {reason}"
+
+
+def covers_whole(pattern: str) -> bool:
+    """Whether a pattern plainly begins at a value's start and ends at its end, each of its alternatives.
+
+    False for some that do so in another way: good for a warning, no more.
+    """
+    if _MULTILINE.search(pattern):
+        return False
+    return all(_WHOLE.fullmatch(alternative) for alternative in _alternatives(_FLAGS.sub("", pattern)))
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """A pattern cut at the bars that stand in no parentheses."""
+    depth, found = 0, [""]
+    for part in _PART.findall(pattern):
+        depth += (part == "(") - (part == ")")
+        if part == "|" and not depth:
+            found.append("")
+        else:
+            found[-1] += part
+    return found
 
 
 def _evaluated(pattern: str, value: str) -> object:

@@ -149,13 +149,23 @@ def _invalid(request: Request, faults: Sequence[Fault]) -> dict[str, Any]:
 
 def _json(body: bytes) -> Any:
     try:
-        parsed = json.loads(body, parse_constant=_refuse_constant)
+        parsed = json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
         if b"\\u" in body:
             # Half a surrogate pair is JSON, but no text: it could be neither logged nor answered.
             json.dumps(parsed, ensure_ascii=False).encode()
+    except MalformedReview:
+        raise
     except (ValueError, RecursionError):
         raise MalformedReview("the body is not JSON in UTF-8") from None
     return parsed
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Readers differ in which of two they take: what is judged here might not be what is stored.
+    whole = dict(pairs)
+    if len(whole) < len(pairs):
+        raise MalformedReview("the body has a key twice in one object")
+    return whole
 
 
 def _refuse_constant(name: str) -> None:

@@ -128,6 +128,7 @@ MALFORMED: list[tuple[bytes, str]] = [
     (b"\xff", "the body is not JSON in UTF-8"),
     (b'"\\ud800"', "the body is not JSON in UTF-8"),
     (b'{"a": NaN}', "the body is not JSON in UTF-8"),
+    (b'{"a": 1, "b": {"c": 1, "\\u0063": 2}}', "the body has a key twice in one object"),
     (b"[" * 100_000, "the body is not JSON in UTF-8"),
     (b"[]", "this is no AdmissionReview: Invalid input type."),
     (b"{}", "this is no AdmissionReview: apiVersion: Missing data for required field."),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.webhook.builders import CREATE, WorldOf, claimed, database_class, endpoint
+import pytest
+
+from tests.webhook.builders import CREATE, DELETE, WorldOf, claimed, database_class, endpoint
 from tests.webhook.verdicts import faults, judged
 
 
@@ -52,6 +54,84 @@ def test_what_may_be_meant_otherwise_is_warned_of_once() -> None:
     assert [warning.split()[0] for warning in warnings] == ["spec.identity", "spec.operations.delete"]
     assert all(len(warning) <= 120 for warning in warnings)
     assert judged("UPDATE", bare, bare).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("driver", "inputs", "path"),
+    [
+        ("postgres", {"0": "{{ .Metadata.name }}", "name": "x"}, "inputs"),
+        ("postgres", {"0": "{{ .Metadata.name }}", "2": "x"}, "inputs"),
+        ("postgres", {"0": "{{ .Metadata.name }}", "00": "x"}, "inputs"),
+        ("postgres", {"1": "{{ .Metadata.name }}"}, "inputs"),
+        ("mariadb", {"name": "{{ .Metadata.name }}"}, "inputs"),
+        ("mysql", {"name": "{{ .Metadata.name }}"}, "inputs"),
+        ("postgres", {"name": "{{ .Metadata.name }}", "e": "{{ .Result.password }}"}, "inputs[e]"),
+        ("postgres", {"name": "{{ .Metadata.name }}", "e": "{{ range .Params }}"}, "inputs[e]"),
+        ("postgres", {"name": "{{ .Metadata.name | printf }}"}, "inputs[name]"),
+        ("postgres", {"name": "{{ .Metadata.name }}", "e": "{{ .Params.ghost }}"}, "inputs[e]"),
+    ],
+)
+def test_inputs_are_judged_when_the_class_is_applied(driver: str, inputs: dict[str, str], path: str) -> None:
+    for kind in ("create", "rotate", "delete"):
+        operations = {"create": CREATE, "delete": DELETE} | {kind: {"name": "dbaas.call", "inputs": inputs}}
+        if driver != "postgres":
+            right = {"name": "dbaas.call", "inputs": {"0": "{{ .Metadata.name }}"}}
+            operations = {"create": right, "delete": right} | {kind: operations[kind]}
+
+        found = faults(judged("CREATE", database_class(driver=driver, operations=operations, params={})))
+
+        assert list(found) == [f"spec.operations.{kind}.{path}"]
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["constant", "{{ .Result.name }}", "{{ .Operation.id }}", "{{ .Params.ghost }}", "{{", "{{ .Endpoint.host }}"],
+)
+def test_an_identity_must_tell_databases_apart(template: str) -> None:
+    assert list(faults(judged("CREATE", database_class(identity=template, params={})))) == ["spec.identity"]
+
+
+def test_parameters_that_were_declared_may_be_used_everywhere() -> None:
+    inputs = {"name": "{{ .Metadata.name }}", "size": "{{ .Params.size }}", "also": "{{ .Parameters.size }}"}
+    verdict = judged(
+        "CREATE",
+        database_class(
+            operations={"create": {"name": "dbaas.create", "inputs": inputs}, "delete": DELETE},
+            identity="{{ .Metadata.name }}_{{ .Params.size }}",
+            secretFormat={"size": "{{ .Params.size }}"},
+            params={"size": {}},
+        ),
+    )
+
+    assert (verdict.allowed, verdict.warnings) == (True, ())
+
+
+def test_parameters_that_may_be_meant_otherwise_are_warned_of_together() -> None:
+    inputs = {"name": "{{ .Metadata.name }}", "size": "{{ .Params.size }}", "tier": '{{ .Params.tier | default "1" }}'}
+    operations = {"create": {"name": "dbaas.create", "inputs": inputs}, "delete": DELETE}
+    params = {
+        "size": {"required": False, "pattern": "small|large"},
+        "tier": {"required": False, "enum": ["gold", "iron!"], "pattern": "^[a-z]+$"},
+        "b": {"pattern": "^x$|y"},
+        "a": {"required": False, "pattern": "(?m)^x$"},
+    }
+
+    assert judged("CREATE", database_class(operations=operations, params=params)).warnings == (
+        "spec.params[a, b, size].pattern: may be found in a part of the value; begin it with ^ and end it with $",
+        "spec.params[tier].enum: has a value that pattern or maxLength refuses",
+        "spec.params[size] is optional, has no default, and a template cannot do without it",
+        "spec.params[a, b] is used by no template",
+    )
+
+
+def test_a_class_with_databases_stays_with_its_engine() -> None:
+    used = WorldOf(_instances=[claimed("db-x", "shop", "orders")])
+
+    refused = faults(judged("UPDATE", database_class(driver="sqlserver"), database_class(), world=used))
+
+    assert "from postgres to sqlserver while DatabaseInstance db-x exist" in refused["spec.driver"]
+    assert judged("UPDATE", database_class(driver="sqlserver"), database_class()).allowed
+    assert judged("UPDATE", database_class(retry={"limit": 1}), database_class(), world=used).allowed
 
 
 def test_a_class_in_use_is_not_deleted() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from webhook.patterns import matches, pattern_fault
+from webhook.patterns import covers_whole, matches, pattern_fault
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,15 @@ def test_what_is_no_pattern_is_said_in_words() -> None:
     assert pattern_fault("(") == "is no RE2 pattern: missing ): ("
     assert pattern_fault("(?=a)") == "is no RE2 pattern: invalid perl operator: (?="
     assert pattern_fault("a\0(") == "contains a NUL character; remove it"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^a$", "^a$|^b$", "^(a|b)$", "^[a|b]$", "^[]|]$", r"^a\\$", "(?i)^a$", r"\Aa\z", r"^\($", "^$"]
+)
+def test_a_pattern_for_a_whole_value_is_known_as_such(pattern: str) -> None:
+    assert covers_whole(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["a", "^a", "a$", "^a|b$", r"^a\$", "(?m)^a$", "(?im)^a$", "", "^", "^(a$|b)c"])
+def test_a_pattern_for_a_part_of_a_value_is_known_as_such(pattern: str) -> None:
+    assert not covers_whole(pattern)
