@@ -5,8 +5,8 @@ Knows limits, ports, binding types and calling conventions; the SQL is in `provi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Driver(StrEnum):
@@ -18,8 +18,7 @@ class Driver(StrEnum):
     SQLSERVER = "sqlserver"
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
+class Engine(NamedTuple):
     """What an engine's manual says that decisions outside its driver need."""
 
     family: str

@@ -7,9 +7,8 @@ Kept on the standard library alone: every Job pays for this import.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from api.durations import format_duration, parse_duration
 from api.reasons import Reason
@@ -53,8 +52,7 @@ def _duration(data: Any, key: str) -> timedelta:
         raise InvalidOperation(f"{key}: {error}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A named text: an argument, or a key of the Secret. What only the Job can know is still a reference in it."""
 
     name: str
@@ -82,8 +80,7 @@ class Text:
         return cls(name, Template(tuple(_segment(segment) for segment in _get(data, "segments", list))))
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One stored procedure call. Arguments named "0", "1", … are positional."""
 
     procedure: str
@@ -108,8 +105,7 @@ class Call:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(NamedTuple):
     """Where to connect and what to demand of the connection; key material is mounted, never here."""
 
     endpoint: str
@@ -154,8 +150,7 @@ class Server:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """The Role beside the Secret through which the controller looks after it; deleted, it takes the Secret along.
 
     Not the Database: whether a Secret outlives it is decided when it goes, and by then owner references cannot be
@@ -166,8 +161,7 @@ class Owner:
     uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class SecretTarget:
+class SecretTarget(NamedTuple):
     """The one Secret that a create or rotate writes, in the Database's namespace."""
 
     name: str
@@ -210,8 +204,7 @@ class SecretTarget:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseReference:
+class DatabaseReference(NamedTuple):
     """The Database that an Operation serves."""
 
     namespace: str
@@ -219,8 +212,7 @@ class DatabaseReference:
     uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class OperationSpec:
+class OperationSpec(NamedTuple):
     """One request, one attempt: everything a Job may know, and no secret among it."""
 
     type: str
@@ -327,8 +319,7 @@ def operation_name(instance: str, sequence: int, attempt: int) -> str:
     return f"{instance}-{sequence}-{attempt}"
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """What a connection turned out to be, for the auditor."""
 
     server_version: str = ""
@@ -351,8 +342,7 @@ class Connection:
         return {key: value for key, value in facts.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """`status` of an Operation: written once, by its Job, or by the controller for a Job that died without a word."""
 
     reason: Reason
@@ -364,7 +354,7 @@ class Report:
     """Whether a procedure call had begun: its effect must be reckoned with."""
     reported_by: str
     """`Job` or `Controller`."""
-    connection: Connection = field(default_factory=Connection)
+    connection: Connection = Connection()
     result_keys: tuple[str, ...] = ()
 
     def manifest(self) -> dict[str, Any]:

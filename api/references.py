@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from urllib.parse import quote_plus
+from typing import NamedTuple
+
+from api.percent import query_encoded
 
 Values = Mapping[str, Mapping[str, str | Mapping[str, str]]]
 """By root, then by key; `.Metadata.labels` and `.Metadata.annotations` hold one level more."""
@@ -30,8 +31,7 @@ _ALIASES = {"Parameters": "Params"}
 ALL_ROOTS = frozenset(_KEYS)
 
 _FUNCTIONS: dict[str, Callable[[str], str]] = {
-    # Go's url.QueryEscape: a space becomes +, and only letters, digits and -_.~ stay.
-    "urlquery": lambda value: quote_plus(value, safe=""),
+    "urlquery": lambda value: query_encoded(value.encode()),
     "lower": str.lower,
     "upper": str.upper,
     "b64enc": lambda value: b64encode(value.encode()).decode("ascii"),
@@ -59,8 +59,7 @@ class MissingValue(TemplateError):
         self.reference = reference
 
 
-@dataclass(frozen=True, slots=True)
-class Pipe:
+class Pipe(NamedTuple):
     """One step of a pipeline; `argument` is the text of `default`, the number of `trunc`, else None."""
 
     name: str
@@ -84,8 +83,7 @@ class Pipe:
         return _FUNCTIONS[self.name](value)
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """One `{{ … }}`: a path such as `("Metadata", "labels", "team")` and the pipes that its value goes through."""
 
     path: tuple[str, ...]
@@ -94,7 +92,7 @@ class Reference:
     @classmethod
     def parse(cls, expression: str) -> Reference:
         """Read what stands between the braces; raises TemplateError."""
-        reference = _PATH.match(expression)
+        reference = re.match(_PATH, expression)
         if reference is None:
             raise TemplateError(_refusal(expression))
         path = tuple(reference["path"].split(".")[1:])
@@ -103,7 +101,7 @@ class Reference:
         pipes: list[Pipe] = []
         position = reference.end()
         while position < len(expression):
-            pipe = _PIPE.match(expression, position)
+            pipe = re.compile(_PIPE).match(expression, position)
             if pipe is None:
                 raise TemplateError(f"it goes on after {shortened(expression[:position].strip())}; {SUPPORTED}")
             pipes.append(_parse_pipe(pipe["name"], pipe["argument"]))
@@ -160,12 +158,13 @@ def is_identifier(text: str) -> bool:
     )
 
 
+# Compiled where they are used first (`re` keeps them): most Jobs meet no reference.
 # A string may contain the delimiters. Alternatives begin with different characters, so nothing backtracks.
 STRING = r'"(?:[^"\\\n]|\\[^\n])*"|`[^`]*`'
-_PATH = re.compile(r"[ \t]*(?P<path>(?:\.\w+)+)[ \t]*(?=\||\Z)")
-_PIPE = re.compile(r"\|[ \t]*(?P<name>\w+)(?:[ \t]+(?P<argument>" + STRING + r'|[^ \t|"`]+))?[ \t]*(?=\||\Z)')
-_NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,8})")
-_ESCAPE = re.compile(
+_PATH = r"[ \t]*(?P<path>(?:\.\w+)+)[ \t]*(?=\||\Z)"
+_PIPE = r"\|[ \t]*(?P<name>\w+)(?:[ \t]+(?P<argument>" + STRING + r'|[^ \t|"`]+))?[ \t]*(?=\||\Z)'
+_NUMBER = r"[+-]?(?:0|[1-9][0-9]{0,8})"
+_ESCAPE = (
     r"""\\(?:(?P<simple>[abfnrtv\\"])|(?P<byte>x[0-9a-fA-F]{2}|[0-3][0-7]{2})"""
     r"""|(?P<rune>u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))|(?P<bad>\\)|(?P<text>[^\\]+)"""
 )
@@ -203,7 +202,7 @@ def _parse_pipe(name: str, argument: str | None) -> Pipe:
             raise TemplateError('the pipe default takes a text in quotes; write default "x"')
         return Pipe(name, argument[1:-1].replace("\r", "") if argument[0] == "`" else _unquote(argument[1:-1]))
     if name == "trunc":
-        if argument is None or not _NUMBER.fullmatch(argument):
+        if argument is None or not re.fullmatch(_NUMBER, argument):
             raise TemplateError("the pipe trunc takes a number; write trunc 63, or trunc -63 for the last 63")
         return Pipe(name, int(argument))
     raise TemplateError(f"there is no pipe {name}; {SUPPORTED}")
@@ -212,7 +211,7 @@ def _parse_pipe(name: str, argument: str | None) -> Pipe:
 def _unquote(text: str) -> str:
     """What a Go string literal means (Go specification, "String literals"); `\\xHH` and octal are bytes."""
     data = bytearray()
-    for match in _ESCAPE.finditer(text):
+    for match in re.finditer(_ESCAPE, text):
         if match["text"]:
             data += match["text"].encode()
         elif simple := match["simple"]:

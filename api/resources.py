@@ -5,16 +5,16 @@ Knows groups, versions and plurals; never makes a request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from urllib.parse import quote
+from typing import NamedTuple
+
+from api.percent import percent_encoded
 
 GROUP = "dbaas.bedag.ch"
 VERSION = "v1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(NamedTuple):
     """One resource type; `group` is empty for the core API."""
 
     group: str
@@ -46,7 +46,8 @@ class Resource:
 
 def _segment(name: str) -> str:
     """A name as one segment of a path, whatever a user put into it."""
-    return quote(name, safe="").replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
+    encoded = percent_encoded(name.encode())
+    return encoded.replace(".", "%2E") if name in (".", "..") else encoded
 
 
 DATABASES = Resource(GROUP, VERSION, "Database", "databases", namespaced=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from typing import Final
 
 from api.references import (
     ALL_ROOTS,
@@ -43,21 +43,28 @@ IDENTITY_ROOTS = frozenset({"Metadata", "Params", "Endpoint"})
 """What an identity may refer to: it must be the same whenever it is rendered."""
 
 # A string may contain the delimiters. Alternatives begin with different characters, so nothing backtracks.
-_ACTION = re.compile(r"\{\{(?P<expression>(?:[^\"`}\n]|\}(?!\})|" + STRING + r")*)\}\}")
+_ACTION = r"\{\{(?P<expression>(?:[^\"`}\n]|\}(?!\})|" + STRING + r")*)\}\}"
 
 Segment = str | Reference
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Template:
-    """Texts and references in order. Equal templates render equally: adjacent texts are one, empty ones none."""
+    """Texts and references in order. Equal templates render equally: adjacent texts are one, empty ones none.
 
-    segments: tuple[Segment, ...]
-    source: str = field(default="", compare=False)
-    """What it was parsed from, for messages; "" when it was put together otherwise."""
+    source: what it was parsed from, for messages; "" when it was put together otherwise.
+    """
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "segments", tuple(_merged(self.segments)))
+    __slots__ = ("segments", "source")
+
+    def __init__(self, segments: Iterable[Segment], source: str = "") -> None:
+        self.segments: Final = tuple(_merged(segments))
+        self.source: Final = source
+
+    def __eq__(self, other: object) -> bool:
+        return self.segments == other.segments if isinstance(other, Template) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.segments)
 
     def __repr__(self) -> str:
         # A text may be a bound password.
@@ -70,7 +77,7 @@ class Template:
         segments: list[Segment] = []
         position = 0
         while (start := source.find("{{", position)) >= 0:
-            action = _ACTION.match(source, start)
+            action = re.compile(_ACTION).match(source, start)
             if action is None:
                 raise TemplateError(f"template {_shown(source)}: {_unclosed(source, start)}")
             try:

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -202,7 +201,7 @@ class Applier:
         role = self._ensure(ROLES, reader_manifest(spec, secret))
         bound.result()
         owner = Owner(role["metadata"]["name"], role["metadata"]["uid"])
-        return replace(spec, secret=replace(secret, owner=owner))
+        return spec._replace(secret=secret._replace(owner=owner))
 
     def _start_job(self, step: StartJob) -> None:
         entry, namespace = step.entry, self._settings.namespace

@@ -147,7 +147,7 @@ def _current(frozen: Call, cls: DatabaseClass | None, kind: str) -> Call:
         argument_name(key) for key in template.inputs
     }:
         return frozen
-    return replace(frozen, procedure=template.name, timeout=template.timeout)
+    return frozen._replace(procedure=template.name, timeout=template.timeout)
 
 
 def requester(observed: Observed, asked: Asked) -> str:
@@ -186,14 +186,14 @@ def _bound(spec: OperationSpec) -> OperationSpec:
     values = {"Operation": {"id": spec.id}}
 
     def bind(texts: tuple[Text, ...]) -> tuple[Text, ...]:
-        return tuple(replace(text, template=text.template.bind(values)) for text in texts)
+        return tuple(text._replace(template=text.template.bind(values)) for text in texts)
 
-    calls = tuple(replace(call, arguments=bind(call.arguments)) for call in spec.calls)
+    calls = tuple(call._replace(arguments=bind(call.arguments)) for call in spec.calls)
     secret = spec.secret
     if secret is not None and secret.format is not None:
-        secret = replace(secret, format=bind(secret.format))
+        secret = secret._replace(format=bind(secret.format))
     texts = [text for call in calls for text in call.arguments] + list((secret and secret.format) or ())
-    return replace(spec, calls=calls, secret=secret, generated=any(_needs_password(text.template) for text in texts))
+    return spec._replace(calls=calls, secret=secret, generated=any(_needs_password(text.template) for text in texts))
 
 
 def _needs_password(template: Template) -> bool:

@@ -7,7 +7,8 @@ import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus
+
+from api.percent import percent_encoded, query_encoded
 
 MARK = "***"
 """What stands where a secret stood."""
@@ -71,7 +72,7 @@ def _forms(secret: str) -> Iterator[str]:
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield repr(secret)[1:-1]
-    for percent in (quote(data, safe=""), quote(data), quote_plus(data)):
+    for percent in (percent_encoded(data), percent_encoded(data, keep=b"/"), query_encoded(data)):
         yield percent
         yield re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), percent)
     yield data.hex()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +255,7 @@ def test_what_a_job_reports_survives_the_api_server() -> None:
     start, end = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
     bare = Report(Reason.TIMEOUT, "slow", start, end, called=True, reported_by="Job")
     connection = Connection("15.1", "TLSv1.3", "AES", "ab", "2027-01-01T00:00:00Z")
-    full = replace(bare, connection=connection, result_keys=("a",))
+    full = bare._replace(connection=connection, result_keys=("a",))
     node = structure("operations")["properties"]["status"]
 
     assert list(unknown_fields(node, full.manifest(), "status")) == []

@@ -94,7 +94,7 @@ def test_broken_syntax_is_a_template_error_and_never_a_crash(inside: str) -> Non
 
 
 @given(
-    st.lists(texts | st.builds(Reference, st.tuples(st.sampled_from(["Params", "Result"]), keys)), max_size=6),
+    st.lists(texts | st.tuples(st.sampled_from(["Params", "Result"]), keys).map(Reference), max_size=6),
     st.data(),
 )
 def test_binding_in_steps_renders_as_binding_at_once(segments: list[Segment], data: st.DataObject) -> None:

@@ -48,7 +48,7 @@ ENVIRONMENT = {
 
 
 def create_operation(**secret: Any) -> Entry:
-    target = replace(Request(database(), endpoint(), database_class()).secret(instance()), **secret)
+    target = Request(database(), endpoint(), database_class()).secret(instance())._replace(**secret)
     return operation(operation_spec(observed(instance=instance()), instance(), Asked("create"), target))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,8 @@ class Site:
     def login(self, **changes: Any) -> Login:
         """A login that works; `changes` are fields of Login, or of its Server."""
         server = Server("pg", "127.0.0.1", self.server.port, "postgres")
-        fields = {name: changes.pop(name) for name in [*changes] if name in Server.__dataclass_fields__}
-        login = Login(replace(server, **fields), self.username, self.password, str(self.pki.authority.file))
+        fields = {name: changes.pop(name) for name in [*changes] if name in Server._fields}
+        login = Login(server._replace(**fields), self.username, self.password, str(self.pki.authority.file))
         return login._replace(**changes)
 
     def refusal(self, **changes: Any) -> Failure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -38,8 +38,8 @@ class MariaDBSite:
     def login(self, **changes: Any) -> Login:
         """A login that works; `changes` are fields of Login, or of its Server."""
         server = Server("my", "127.0.0.1", self.server.port, "")
-        fields = {name: changes.pop(name) for name in [*changes] if name in Server.__dataclass_fields__}
-        login = Login(replace(server, **fields), self.username, self.password, str(self.authority.file))
+        fields = {name: changes.pop(name) for name in [*changes] if name in Server._fields}
+        login = Login(server._replace(**fields), self.username, self.password, str(self.authority.file))
         return login._replace(**changes)
 
     def connect(self, **changes: Any) -> Session:

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -88,8 +88,8 @@ class SqlServerSite:
 
     def login(self, **changes: Any) -> Login:
         """A login that works; `changes` are fields of Login, or of its Server."""
-        fields = {name: changes.pop(name) for name in [*changes] if name in Server.__dataclass_fields__}
-        login = Login(replace(self.server, **fields), self.username, self.password, self.ca_file)
+        fields = {name: changes.pop(name) for name in [*changes] if name in Server._fields}
+        login = Login(self.server._replace(**fields), self.username, self.password, self.ca_file)
         return login._replace(**changes)
 
     def connect(self, **changes: Any) -> Session:
@@ -124,7 +124,7 @@ def real_site(target: Target, folder: Authority, stranger: Authority, good: KeyP
     parts = urlsplit(target.dsn)
     options = {name: values[0] for name, values in parse_qs(parts.query).items()}
     server = Server("ms", parts.hostname or "", parts.port or 1433, unquote(parts.path[1:]) or "master")
-    server = replace(server, server_name=options.get("serverName", ""))
+    server = server._replace(server_name=options.get("serverName", ""))
     administrator = Login(server, unquote(parts.username or ""), unquote(parts.password or ""), options.get("ca"))
     wire, _ = open_wire(administrator, target.library)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -47,9 +46,9 @@ SPEC = OperationSpec(
 
 def spec(**changes: Any) -> OperationSpec:
     """`SPEC` with other fields."""
-    return replace(SPEC, **changes)
+    return SPEC._replace(**changes)
 
 
 def target(*texts: Text, **changes: Any) -> SecretTarget:
     """`TARGET` with these keys; without any, every result key passes through."""
-    return replace(TARGET, format=texts or None, **changes)
+    return TARGET._replace(format=texts or None, **changes)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -163,7 +163,7 @@ class World:
     def operation(self, spec: OperationSpec) -> OperationSpec:
         """Set up what a controller does for this Operation: the object, the account, its rights."""
         server = Server("main", "127.0.0.1", self.database.port, "postgres")
-        spec = replace(spec, server=server, database=replace(spec.database, namespace=self.namespace))
+        spec = spec._replace(server=server, database=spec.database._replace(namespace=self.namespace))
         name = operation_name(spec.instance, spec.sequence, spec.attempt)
         self.create(OPERATIONS, {"metadata": {"name": name}, "spec": spec.manifest()}, OPERATOR)
         self.create(SERVICE_ACCOUNTS, {"metadata": {"name": name}}, OPERATOR)
