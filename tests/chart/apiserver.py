@@ -61,6 +61,39 @@ class ApiServer:
         self.port = port
         self._tools = tools
         self._trust = folder / "pki" / "apiserver.crt"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started: tuple[Sequence[str], Path]
+
+    def start(self, argv: Sequence[str], executable: Path) -> None:
+        """Start its process; returns at once."""
+        with (self.folder / f"{argv[0]}.log").open("ab") as log:
+            # One binary holds every server; the name it is called under chooses.
+            self._process = subprocess.Popen(
+                argv, executable=executable, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        self._started = (argv, executable)
+
+    def kill(self) -> None:
+        """End it. (It would drain for a minute when asked to end; nothing here is worth that.)"""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def restart(self) -> None:
+        """Kill it and start it again; returns when it is ready. What it has stored stays."""
+        self.kill()
+        self.start(*self._started)
+        _wait_until_ready(self)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """How to trust it."""
+        return ssl.create_default_context(cafile=self._trust)
 
     @property
     def kubeconfig(self) -> Path:
@@ -80,13 +113,12 @@ class ApiServer:
         return answer
 
     def _ask(self, method: str, path: str, body: Manifest | None, user: str, content_type: str) -> Answer:
-        trust = ssl.create_default_context(cafile=self._trust)
         headers = {
             "Authorization": f"Bearer {TOKEN}",
             "Content-Type": content_type or "application/json",
             **({"Impersonate-User": user} if user else {}),
         }
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=trust, timeout=30)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.trust, timeout=30)
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
@@ -151,14 +183,14 @@ def running_api_server() -> Iterator[ApiServer]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dbaas-apiserver-")))
         etcd, peers, port = _free_ports(3)
-        for argv in (_etcd(folder, etcd, peers), _apiserver(folder, etcd, port)):
-            log = stack.enter_context((folder / f"{argv[0]}.log").open("wb"))
-            # One binary holds every server; the name it is called under chooses.
-            process = subprocess.Popen(argv, executable=kube, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-            # An API server drains for a minute when asked to end; nothing here is worth that.
-            stack.callback(process.wait)
-            stack.callback(process.kill)
+        argv = _etcd(folder, etcd, peers)
+        log = stack.enter_context((folder / "etcd.log").open("wb"))
+        storage = subprocess.Popen(argv, executable=kube, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        stack.callback(storage.wait)
+        stack.callback(storage.kill)
         server = ApiServer(folder, port, tools)
+        server.start(_apiserver(folder, etcd, port), kube)
+        stack.callback(server.kill)
         _write_kubeconfig(server)
         _wait_until_ready(server)
         yield server

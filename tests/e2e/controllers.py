@@ -135,10 +135,10 @@ def controller(
     access = Access.of(cluster)
     with Proxy(access.server, access.trust, deliver) as proxy:
         kubeconfig = folder / "kubeconfig"
-        kubeconfig.write_text(json.dumps(_kubeconfig(proxy.url, token_of(cluster, CONTROLLER))))
+        kubeconfig.write_text(json.dumps(kubeconfig_of(proxy.url, token_of(cluster, CONTROLLER))))
         deployed = cluster.client.get(DEPLOYMENTS, CONTROLLER, namespace=OPERATOR)
         environment = {
-            **_environment(deployed),
+            **environment_of(deployed),
             "DBAAS_NAMESPACE": OPERATOR,
             "KUBECONFIG": str(kubeconfig),
             "DBAAS_POD_NAME": POD,
@@ -163,13 +163,14 @@ def nobody_leads(cluster: Cluster) -> Iterator[None]:
         cluster.scale("controller", replicas)
 
 
-def _environment(deployment: Object) -> dict[str, str]:
+def environment_of(deployment: Object) -> dict[str, str]:
     """What the chart tells the deployed controller; what the kubelet would fill in is left out."""
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
 
 
-def _kubeconfig(server: str, token: str) -> dict[str, Any]:
+def kubeconfig_of(server: str, token: str) -> dict[str, Any]:
+    """A kubeconfig for the bearer of a token, without TLS."""
     return {
         "apiVersion": "v1",
         "kind": "Config",

@@ -1,0 +1,297 @@
+"""The whole operator without a node: API server, Job controller, collector, controller and Jobs are real processes.
+
+Only the kubelet is a stand-in, and the webhook is away.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from kubernetes import config
+from kubernetes.client.configuration import Configuration
+
+from api.binding import secret_name
+from api.labels import LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, LABEL_ENDPOINT_CREDENTIALS
+from api.resources import (
+    CLASSES,
+    DATABASES,
+    ENDPOINTS,
+    INSTANCES,
+    NAMESPACES,
+    OPERATIONS,
+    ROLE_BINDINGS,
+    ROLES,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+)
+from kube.client import Client, Object
+from kube.errors import NotFound
+from tests.chart.apiserver import ApiServer, render, running_api_server
+from tests.cluster.images import ROOT
+from tests.cluster.settings import Settings
+from tests.e2e.cluster import OPERATOR, eventually
+from tests.e2e.controllers import POD, Controller, environment_of, kubeconfig_of
+from tests.e2e.proxy import Gate, Proxy
+from tests.matrix.engines import PASSWORD, Engine, class_spec, running_engines
+from tests.matrix.kubelet import Journey, Key, Kubelet, Line
+from tests.servers.pki import Authority
+from tests.servers.postgresql import free_port
+
+NAMESPACE = "shop"
+PATIENCE = 90
+_LEFT_OUT = {
+    "Deployment",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+    "Service",
+    "NetworkPolicy",
+    "PodDisruptionBudget",
+    "Pod",
+    "Job",
+}
+
+
+@dataclass
+class Estate:
+    """What runs, and how to ask for Databases."""
+
+    api: ApiServer
+    client: Client
+    kubelet: Kubelet
+    controller: Controller
+    engines: list[Engine]
+    stops: dict[Key, int] = field(default_factory=dict)
+    """Where the next process of an Operation's type is to be killed; said once."""
+    journeys: dict[Key, list[Journey]] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def begin(self, key: Key) -> Journey:
+        """The journey of a process that starts."""
+        journey = Journey(self.stops.pop(key, None))
+        self.journeys.setdefault(key, []).append(journey)
+        return journey
+
+    def apply(self, engine: Engine) -> Applied:
+        """A Database on an endpoint of its own."""
+        name = f"{engine.name[0]}{next(self._numbers)}"
+        line = Line(engine.port, lambda: self.kubelet.current.get((NAMESPACE, name)))
+        example = yaml.safe_load(_example(engine, "endpoint"))["spec"]
+        spec = {**example, "host": "127.0.0.1", "port": line.port, "probe": {"every": "0s"}}
+        self.client.create(ENDPOINTS, {"metadata": {"name": name}, "spec": spec})
+        applied = Applied(self, engine, name, line)
+        self.client.create(DATABASES, {"metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"endpoint": name}})
+        return applied
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A Database that a test applied."""
+
+    estate: Estate
+    engine: Engine
+    name: str
+    line: Line
+
+    @property
+    def identity(self) -> str:
+        """What it is called on its server."""
+        return f"{NAMESPACE}_{self.name}"
+
+    def key(self, kind: str) -> Key:
+        """Of its Operations of one type."""
+        return NAMESPACE, self.name, kind
+
+    def get(self) -> Object | None:
+        """The object; None once it is gone."""
+        with contextlib.suppress(NotFound):
+            return self.estate.client.get(DATABASES, self.name, namespace=NAMESPACE)
+        return None
+
+    def secret(self) -> dict[str, str] | None:
+        """Its Secret's data."""
+        with contextlib.suppress(NotFound):
+            found = self.estate.client.get(SECRETS, secret_name(self.name), namespace=NAMESPACE)
+            return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
+        return None
+
+    def rotate(self) -> None:
+        """Ask for a rotation."""
+        patch = {"metadata": {"annotations": {"dbaas.bedag.ch/rotate": "now"}}}
+        self.estate.client.patch(DATABASES, self.name, patch, namespace=NAMESPACE)
+
+    def delete(self) -> None:
+        """Ask for its deletion."""
+        self.estate.client.delete(DATABASES, self.name, namespace=NAMESPACE)
+
+    def wait_settled(self, kind: str) -> None:
+        """Wait until it is Ready, an Operation of this type has succeeded last, and no Job's right is left."""
+
+        def settled() -> bool:
+            status = (self.get() or {}).get("status") or {}
+            ready = {c["type"]: c["status"] for c in status.get("conditions") or ()}.get("Ready")
+            last = (self.operations() or [{"spec": {}}])[-1]
+            done = (last["spec"].get("type"), (last.get("status") or {}).get("outcome")) == (kind, "Succeeded")
+            assert ready == "True", self.describe()
+            assert done, self.describe()
+            left = sorted(line.split()[0] for line in self.remains())
+            assert left == ["DatabaseInstance", "Role", "RoleBinding", "Secret"], left
+            return True
+
+        eventually(settled, f"{self.name} has settled after its {kind}", PATIENCE)
+
+    def wait_gone(self) -> None:
+        """Wait until nothing of it is left, here and on its server."""
+
+        def gone() -> bool:
+            assert self.get() is None, self.describe()
+            left = [*self.remains(), *self.engine.present(self.identity)]
+            assert left == [], left
+            return True
+
+        eventually(gone, f"{self.name} is gone without a trace", PATIENCE)
+
+    def operations(self) -> list[Object]:
+        """Its Operations, oldest first."""
+        found = self.estate.client.list(OPERATIONS, namespace=OPERATOR, labels=self._labels)[0]
+        return sorted(found, key=lambda each: (each["spec"]["sequence"], each["spec"]["attempt"]))
+
+    def remains(self) -> list[str]:
+        """What the operator made for it that is not the record."""
+        places = (
+            (INSTANCES, None),
+            (ROLES, NAMESPACE),
+            (ROLE_BINDINGS, NAMESPACE),
+            (SERVICE_ACCOUNTS, OPERATOR),
+            (SECRETS, OPERATOR),
+        )
+        found = [
+            f"{resource.kind} {each['metadata']['name']}"
+            for resource, namespace in places
+            for each in self.estate.client.list(resource, namespace=namespace, labels=self._labels)[0]
+        ]
+        return found + ([f"Secret {secret_name(self.name)}"] if self.secret() is not None else [])
+
+    def describe(self) -> str:
+        """What happened to it."""
+        told = [
+            (each["metadata"]["name"], each["spec"]["type"], each.get("status", {}).get("reason"))
+            for each in self.operations()
+        ]
+        conditions = ((self.get() or {}).get("status") or {}).get("conditions")
+        return f"{self.name}: {json.dumps(conditions)} {told}"
+
+    @property
+    def _labels(self) -> str:
+        return f"{LABEL_DATABASE}={self.name},{LABEL_DATABASE_NAMESPACE}={NAMESPACE}"
+
+
+def _example(engine: Engine, what: str) -> str:
+    return (ROOT / "examples" / engine.name / f"{what}.yaml").read_text()
+
+
+@contextlib.contextmanager
+def running_estate(folder: Path) -> Iterator[Estate]:
+    """Start everything; the controller is started by whoever needs it."""
+    authority = Authority(folder / "ca")
+    with contextlib.ExitStack() as stack:
+        engines = stack.enter_context(running_engines(authority))
+        api = stack.enter_context(running_api_server())
+        client = _client(api)
+        environment = _install(api, client)
+        stack.enter_context(_controller_manager(api, folder))
+        kubelet = Kubelet(api, client, authority, folder / "pods")
+        stack.callback(kubelet.stop)
+        certificate = authority.issue("door", ["127.0.0.1"])
+        door = stack.enter_context(Proxy(api.url, api.trust, gate=kubelet.door, certificate=certificate))
+        kubelet.port = door.port
+        way = stack.enter_context(Proxy(api.url, api.trust, gate=Gate()))
+        controller = Controller(_environment(api, folder, way, environment), folder / "controller.log")
+        stack.callback(controller.stop)
+        estate = Estate(api, client, kubelet, controller, engines)
+        kubelet.started = estate.begin
+        for engine in engines:
+            _offer(client, engine, authority)
+        kubelet.start()
+        controller.start()
+        yield estate
+
+
+def _client(api: ApiServer) -> Client:
+    configuration = Configuration()
+    config.load_kube_config(config_file=str(api.kubeconfig), client_configuration=configuration)
+    return Client(configuration)
+
+
+def _install(api: ApiServer, client: Client) -> dict[str, str]:
+    """What the chart installs, programs and webhooks excepted; gives the controller's environment."""
+    for name in (OPERATOR, NAMESPACE):
+        client.create(NAMESPACES, {"metadata": {"name": name}})
+    manifests = [m for m in yaml.safe_load_all(render("--no-hooks")) if m]
+    kept = [m for m in manifests if m["kind"] not in _LEFT_OUT]
+    kept.sort(key=lambda m: m["kind"] != "CustomResourceDefinition")
+    api.kubectl("apply", "-n", OPERATOR, "-f", "-", text=yaml.safe_dump_all(kept))
+
+    def served() -> bool:
+        return all(client.list(resource)[1] for resource in (DATABASES, CLASSES, ENDPOINTS, INSTANCES, OPERATIONS))
+
+    eventually(served, "the CRDs are served")
+    [deployment] = [m for m in manifests if (m["kind"], m["metadata"]["name"]) == ("Deployment", "dbaas-controller")]
+    return environment_of(deployment)
+
+
+def _environment(api: ApiServer, folder: Path, way: Proxy, deployed: dict[str, str]) -> dict[str, str]:
+    path = SERVICE_ACCOUNTS.path("dbaas-controller", namespace=OPERATOR, subresource="token")
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = api.ask("POST", path, request).body["status"]["token"]
+    (folder / "kubeconfig").write_text(json.dumps(kubeconfig_of(way.url, token)))
+    return {
+        **deployed,
+        "DBAAS_NAMESPACE": OPERATOR,
+        "KUBECONFIG": str(folder / "kubeconfig"),
+        "DBAAS_POD_NAME": POD,
+        "DBAAS_METRICS_PORT": str(free_port()),
+    }
+
+
+@contextlib.contextmanager
+def _controller_manager(api: ApiServer, folder: Path) -> Iterator[None]:
+    """Kubernetes' own controllers of Jobs, namespaces and what belongs to what."""
+    argv = [
+        "kube-controller-manager",
+        f"--kubeconfig={api.kubeconfig}",
+        "--controllers=job-controller,namespace-controller,garbage-collector-controller",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={free_port()}",
+        "--use-service-account-credentials=false",
+    ]
+    with (folder / "controller-manager.log").open("wb") as log:
+        executable = Settings.from_env(os.environ).bin / "kubectl"
+        process = subprocess.Popen(argv, executable=executable, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _offer(client: Client, engine: Engine, authority: Authority) -> None:
+    """The class of an engine, the operator's account and the CA."""
+    client.create(CLASSES, {"metadata": {"name": engine.name}, "spec": class_spec(engine)})
+    data: dict[str, dict[str, str]] = {
+        "account": {"username": "dbaas_operator", "password": PASSWORD},
+        "ca": {"ca.crt": authority.pem},
+    }
+    for what, values in data.items():
+        labels = {LABEL_ENDPOINT_CREDENTIALS: "true"}
+        metadata = {"name": f"{engine.name}-{what}", "namespace": OPERATOR, "labels": labels}
+        client.create(SECRETS, {"metadata": metadata, "stringData": values})
