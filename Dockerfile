@@ -54,6 +54,7 @@ RUN --mount=type=secret,id=pip.env --mount=type=secret,id=pip.conf --mount=type=
 
 FROM installer AS webhook-app
 COPY api /opt/app/api
+COPY policy /opt/app/policy
 COPY kube /opt/app/kube
 COPY webhook /opt/app/webhook
 RUN chmod -R a+rX /opt/app && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/app

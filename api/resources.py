@@ -53,6 +53,7 @@ def _segment(name: str) -> str:
 DATABASES = Resource(GROUP, VERSION, "Database", "databases", namespaced=True)
 CLASSES = Resource(GROUP, VERSION, "DatabaseClass", "databaseclasses", namespaced=False)
 ENDPOINTS = Resource(GROUP, VERSION, "DatabaseEndpoint", "databaseendpoints", namespaced=False)
+POLICIES = Resource(GROUP, VERSION, "DatabasePolicy", "databasepolicies", namespaced=False)
 INSTANCES = Resource(GROUP, VERSION, "DatabaseInstance", "databaseinstances", namespaced=False)
 OPERATIONS = Resource(GROUP, VERSION, "Operation", "operations", namespaced=True)
 

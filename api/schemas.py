@@ -1,4 +1,4 @@
-"""What a user may write in a Database, DatabaseClass or DatabaseEndpoint: the CRDs' rules, without an API server.
+"""What a user may write in a Database, or in its class, endpoint or policy: the CRDs' rules, without an API server.
 
 Reports every fault with its path, for a check before anything is applied. Knows one manifest at a time: whether
 what it names exists, whether its templates compile and whether it may change is the webhook's to judge.
@@ -31,6 +31,7 @@ _LETTER = r"[^\x00-\x40\x5b-\x5e\x60\x7b-\x7f]"
 _LETTER_OR_DIGIT = r"[^\x00-\x22\x25-\x2f\x3a-\x3f\x5b-\x5e\x60\x7b-\x7f]"
 INPUT_KEY = rf"^([0-9]{{1,4}}|{_LETTER}{_LETTER_OR_DIGIT}{{0,127}})$"
 SECRET_KEY = r"^[-._A-Za-z0-9]{1,253}$"  # noqa: S105 - a pattern
+FIELD_PATH = r"^(spec|metadata)[^\x00-\x20\x7f]*$"
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
@@ -388,16 +389,78 @@ class _EndpointSpec(Shape):
     probe = Part(_Probe)
 
 
+def _names(longest: int) -> Items:
+    return Items(_object_name(longest), validate=[Sized(1, 64, unit="elements"), Distinct()])
+
+
+def _subjects() -> Items:
+    return Items(Text(validate=[Sized(1, 253)]), validate=[Sized(1, 64, unit="elements"), Distinct()])
+
+
+class _Match(Shape):
+    namespace_selector = Part(_LabelSelector, data_key="namespaceSelector")
+    endpoints = _names(63)
+    classes = _names(253)
+    operations = Items(
+        Choice("CREATE", "UPDATE", "ROTATE", "DELETE"), validate=[Sized(1, 4, unit="elements"), Distinct()]
+    )
+    users = _subjects()
+    groups = _subjects()
+
+
+class _PolicyParameter(Shape):
+    enum = Items(Text(validate=[Sized(most=_VALUE_LIMIT)]), validate=[Sized(1, 256, unit="elements"), Distinct()])
+    pattern = Text(validate=[Sized(1, 1024)])
+    max_length = Number(data_key="maxLength", validate=[Within(0, _VALUE_LIMIT)])
+    required = Flag()
+    forbidden = Flag()
+    default = Text(validate=[Sized(most=_VALUE_LIMIT)])
+
+
+class _Quota(Shape):
+    per_namespace = Number(data_key="perNamespace", validate=[Within(0, 1000000)])
+    per_endpoint = Number(data_key="perEndpoint", validate=[Within(0, 1000000)])
+
+
+class _MaximumAge(Shape):
+    max_age = Text(required=True, data_key="maxAge", validate=[Sized(most=32), Lasts(timedelta(hours=1))])
+
+
+class _Validation(Shape):
+    expression = Text(required=True, validate=[Sized(1, 4096)])
+    message = Text(validate=[Sized(1, 500), Pattern(PRINTABLE, "must be one line")])
+    message_expression = Text(data_key="messageExpression", validate=[Sized(1, 4096)])
+    field_path = Text(
+        data_key="fieldPath",
+        validate=[Sized(1, 253), Pattern(FIELD_PATH, "must begin with spec or metadata, such as spec.params.size")],
+    )
+
+
+class _PolicySpec(Shape):
+    enforcement = Choice("Deny", "Warn", "Audit")
+    match = Part(_Match)
+    allowed_endpoints = Items(
+        _object_name(63), data_key="allowedEndpoints", validate=[Sized(1, 256, unit="elements"), Distinct()]
+    )
+    params = Map(Part(_PolicyParameter), validate=[Sized(1, 64, unit="entries"), _PARAMETER_NAMES])
+    quota = Part(_Quota)
+    deletion_protection = Choice("Required", "RequireConfirmation", data_key="deletionProtection")
+    rotation = Part(_MaximumAge)
+    adoption = Choice("Forbidden", "Allowed")
+    validations = Items(Part(_Validation), validate=[Sized(1, 32, unit="elements")])
+
+
 SPECS: Mapping[str, type[Shape]] = {
     "Database": _DatabaseSpec,
     "DatabaseClass": _ClassSpec,
     "DatabaseEndpoint": _EndpointSpec,
+    "DatabasePolicy": _PolicySpec,
 }
 """The schema of each kind's `spec`."""
 
 # Making a schema costs a millisecond, using it a few microseconds.
 _PARTS = {kind: Part(shape()) for kind, shape in SPECS.items()}
-_NAME_LIMITS = {"Database": 63, "DatabaseEndpoint": 63, "DatabaseClass": 253}
+_NAME_LIMITS = {"Database": 63, "DatabaseEndpoint": 63, "DatabasePolicy": 63, "DatabaseClass": 253}
 """The first two become values of labels."""
 
 

@@ -89,6 +89,8 @@ def _reviewed(webhook: str, decide: Callable[[Request], Verdict], metrics: Metri
         verdict = _decided(decide, review)
         kind, operation = review.kind, review.operation
         outcome = "unavailable" if verdict.unavailable else "allowed" if verdict.allowed else "denied"
+        for violation in verdict.violations:
+            metrics.violated(violation.policy, violation.enforcement)
         _log(webhook, review, verdict)
         return jsonify(write_review(review, verdict))
     except MalformedReview as error:

@@ -12,7 +12,7 @@ from api.parameters import value_faults
 from api.resources import CLASSES
 from api.schemas import faults as schema_faults
 from api.templates import Reference, Template, TemplateError
-from webhook.patterns import covers_whole, matches, pattern_fault
+from policy.patterns import covers_whole, matches, pattern_fault
 from webhook.review import Manifest, Request
 from webhook.world import Claimed, World
 

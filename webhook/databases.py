@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from api.faults import Fault
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint
 from api.labels import ROTATE
-from api.parameters import effective_params
 from api.rendering import database_faults, identity_path, instance_name_for, render_identity, template_values
 from api.templates import TemplateError
-from webhook.patterns import matches
-from webhook.review import Manifest, Request, shortened
+from policy.patterns import matches
+from webhook.review import Request, shortened
 from webhook.world import Namespace, World
 
 _SUGGESTED = 5
@@ -97,15 +96,6 @@ def without_effect(request: Request, world: World) -> Iterator[str]:
     if any(asked.values()) and (cls := _class_of(database, world)) and "rotate" not in cls.operations:
         what = " and ".join(name for name, is_asked in asked.items() if is_asked)
         yield f"{what}: DatabaseClass {cls.metadata.name} has no rotate operation"
-
-
-def defaults(manifest: Manifest, world: World) -> Mapping[str, str]:
-    """The defaults that a Database's class has for its parameters; nothing while endpoint or class are unknown."""
-    spec = manifest.get("spec")
-    name = spec.get("endpoint") if isinstance(spec, dict) else None
-    endpoint = world.endpoint(name) if isinstance(name, str) else None
-    cls = world.database_class(endpoint.class_name) if endpoint else None
-    return effective_params(cls, {}) if cls else {}
 
 
 def _allows(endpoint: DatabaseEndpoint, namespace: Namespace | None) -> bool:

@@ -20,6 +20,7 @@ class _KindSchema(Schema):
 
 class _UserSchema(Schema):
     username = fields.String(load_default="")
+    groups = fields.List(fields.String(), allow_none=True, load_default=())
 
 
 def _is_time(text: str) -> None:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from api.faults import Fault
-from api.resources import CLASSES, DATABASES, ENDPOINTS
+from api.resources import CLASSES, DATABASES, ENDPOINTS, POLICIES
 from api.schemas import faults as schema_faults
-from webhook import classes, databases, endpoints
+from policy.evaluation import Violation
+from webhook import classes, databases, endpoints, policies
 from webhook.mutation import mutated
 from webhook.patch import difference
-from webhook.review import MalformedReview, Manifest, Request, Verdict
+from webhook.review import LONGEST_MESSAGE, MalformedReview, Manifest, Request, Verdict, shortened
 from webhook.world import World
 
 Check = Callable[[Request, World], Iterable[Fault]]
 Hint = Callable[[Request, World], Iterable[str]]
 
-KINDS = (DATABASES.kind, CLASSES.kind, ENDPOINTS.kind)
+KINDS = (DATABASES.kind, CLASSES.kind, ENDPOINTS.kind, POLICIES.kind)
 """What is reviewed here."""
 
 
@@ -46,7 +48,7 @@ class Judge:
         _known(request)
         if request.kind != DATABASES.kind or request.operation not in ("CREATE", "UPDATE"):
             return Verdict()
-        defaults = databases.defaults(request.object, self._world) if request.operation == "CREATE" else {}
+        defaults = policies.defaults(request, self._world) if request.operation == "CREATE" else {}
         return Verdict(patch=tuple(difference(request.object, mutated(request, defaults))))
 
     def validate(self, request: Request) -> Verdict:
@@ -60,9 +62,26 @@ class Judge:
         if shape is not None:
             # The checks cannot read an object of another shape.
             return Verdict(faults=_sorted(shape), audit=audit)
-        faults = _sorted(fault for check in course.checks for fault in check(request, self._world))
+        violations = self._violations(request)
+        denied = [Fault(v.path, v.message) for v in violations if v.enforcement == "Deny"]
+        faults = _sorted(chain((fault for check in course.checks for fault in check(request, self._world)), denied))
         hints = () if faults else tuple(hint for hints in course.hints for hint in hints(request, self._world))
-        return Verdict(faults=faults, warnings=hints, audit=audit)
+        warned = tuple(f"{v.path}: {v.message}" for v in violations if v.enforcement == "Warn")
+        return Verdict(faults, (*warned, *hints), audit=audit | _audited(violations), violations=violations)
+
+    def _violations(self, request: Request) -> tuple[Violation, ...]:
+        if request.kind != DATABASES.kind or (request.operation == "UPDATE" and not _parseable(request)):
+            return ()
+        return tuple(policies.violations(request, self._world))
+
+
+def _audited(violations: Iterable[Violation]) -> dict[str, str]:
+    """Audit annotations: `policy-deny`, `policy-warn` and `policy-audit`, each with all violations of its kind."""
+    sentences: dict[str, list[str]] = {}
+    for found in violations:
+        key = f"policy-{found.enforcement.lower()}"
+        sentences.setdefault(key, []).append(f"{found.path}: {shortened(found.message, LONGEST_MESSAGE)}")
+    return {key: "; ".join(said) for key, said in sentences.items()}
 
 
 def _courses(*, allow_insecure: bool) -> dict[tuple[str, str], Course]:
@@ -79,6 +98,8 @@ def _courses(*, allow_insecure: bool) -> dict[tuple[str, str], Course]:
         (DATABASES.kind, "CREATE"): Course((databases.creation,), (databases.plan, databases.without_effect)),
         (DATABASES.kind, "UPDATE"): Course((_of_readable(databases.change),), (databases.without_effect,)),
         (DATABASES.kind, "DELETE"): Course((databases.deletion,)),
+        (POLICIES.kind, "CREATE"): Course((_anew(policies.faults),)),
+        (POLICIES.kind, "UPDATE"): Course((_anew(policies.faults),)),
         (CLASSES.kind, "CREATE"): class_change,
         (CLASSES.kind, "UPDATE"): Course((*class_change.checks, classes.change), class_change.hints),
         (CLASSES.kind, "DELETE"): Course((classes.deletion,)),

@@ -27,6 +27,12 @@ class Metrics:
             ("webhook", "kind", "operation", "verdict"),
             registry=self._registry,
         )
+        self._violations = Counter(
+            "dbaas_webhook_policy_violations",
+            "Demands of policies that a request did not meet, by what followed.",
+            ("policy", "enforcement"),
+            registry=self._registry,
+        )
         self._seconds = Histogram(
             "dbaas_webhook_review_duration_seconds",
             "Time from a review's body to its answer.",
@@ -45,6 +51,10 @@ class Metrics:
         """Count one review; every argument but `seconds` is one of a few words."""
         self._reviews.labels(webhook, kind, operation, verdict).inc()
         self._seconds.labels(webhook).observe(seconds)
+
+    def violated(self, policy: str, enforcement: str) -> None:
+        """Count one violation of a policy."""
+        self._violations.labels(policy, enforcement).inc()
 
     def certificate_expires(self, timestamp: float) -> None:
         """Take down when the certificate that is served from now on ends."""

@@ -15,6 +15,7 @@ from marshmallow import ValidationError
 
 from api.faults import Fault
 from api.resources import GROUP
+from policy.evaluation import Violation
 from webhook.envelope import REVIEW, REVIEW_VERSION
 from webhook.patch import Step
 
@@ -45,6 +46,7 @@ class Request:
     """Empty for a cluster-wide object."""
     user: str
     """`userInfo.username`; under impersonation the user who is impersonated, as everywhere in Kubernetes."""
+    groups: tuple[str, ...]
     dry_run: bool
     object: Manifest
     """As it would be stored; empty for DELETE."""
@@ -67,6 +69,8 @@ class Verdict:
     patch: tuple[Step, ...] = ()
     audit: Mapping[str, str] = field(default_factory=dict)
     """Annotations for the API server's audit log, by a key without prefix."""
+    violations: tuple[Violation, ...] = ()
+    """What policies had against it, whatever follows from that."""
     unavailable: str = ""
     """Why nothing could be decided, in which case nothing is allowed; a later try may be."""
 
@@ -98,6 +102,7 @@ def read_review(body: bytes) -> Request:
         name=request["name"] or _own_name(request["object"]) or _own_name(request["oldObject"]),
         namespace=request["namespace"],
         user=request["userInfo"]["username"],
+        groups=tuple(request["userInfo"]["groups"] or ()),
         dry_run=bool(request["dryRun"]),
         object=request["object"] or {},
         old=request["oldObject"] or {},

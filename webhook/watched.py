@@ -6,15 +6,16 @@ Objects of one `kubectl apply -f` reach the webhook sooner than the caches.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
 from api.kinds import DatabaseClass, DatabaseEndpoint
-from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES, NAMESPACES, Resource
+from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES, NAMESPACES, POLICIES, Resource
 from kube.cache import Cache, HasMetadata
 from kube.client import Client, Object
 from kube.errors import NotFound
+from policy.rules import DatabasePolicy
 from webhook.world import Claimed, Namespace, Use
 
 T = TypeVar("T", bound=HasMetadata)
@@ -36,9 +37,13 @@ class WatchedWorld:
             Claimed.parse,
             indexes={"endpoint": lambda instance: [instance.endpoint], "class": lambda instance: [instance.class_name]},
         )
-        by_endpoint: dict[str, Callable[[Use], Iterable[str]]] = {"endpoint": lambda use: [use.endpoint]}
+        self._policies = Cache(client, POLICIES, DatabasePolicy.parse)
+        by_place: dict[str, Callable[[Use], Iterable[str]]] = {
+            "endpoint": lambda use: [use.endpoint],
+            "namespace": lambda use: [use.metadata.namespace],
+        }
         self._databases = [
-            Cache(client, DATABASES, Use.parse, namespace=namespace, indexes=by_endpoint)
+            Cache(client, DATABASES, Use.parse, namespace=namespace, indexes=by_place)
             for namespace in tuple(watch_namespaces) or (None,)
         ]
 
@@ -75,6 +80,18 @@ class WatchedWorld:
         """See `World`."""
         return self._instances.get(name)
 
+    def policies(self) -> Sequence[DatabasePolicy]:
+        """See `World`."""
+        return list(self._policies.values())
+
+    def databases_in(self, namespace: str) -> Iterable[Use]:
+        """See `World`."""
+        return chain.from_iterable(cache.by("namespace", namespace) for cache in self._databases)
+
+    def databases_on(self, endpoint: str) -> Iterable[Use]:
+        """See `World`."""
+        return chain.from_iterable(cache.by("endpoint", endpoint) for cache in self._databases)
+
     def users_of_endpoint(self, name: str) -> Iterable[Use | Claimed]:
         """See `World`."""
         databases = chain.from_iterable(cache.by("endpoint", name) for cache in self._databases)
@@ -85,7 +102,7 @@ class WatchedWorld:
         return chain(self._endpoints.by("class", name), self._instances.by("class", name))
 
     def _caches(self) -> list[Cache[Any]]:
-        return [self._endpoints, self._classes, self._namespaces, self._instances, *self._databases]
+        return [self._endpoints, self._classes, self._namespaces, self._instances, self._policies, *self._databases]
 
     def _live(self, resource: Resource, name: str, remember: Callable[[Object], T]) -> T | None:
         # In mutation, nobody has checked the name yet that the user wrote, and it becomes part of a URL.
@@ -108,4 +125,4 @@ def _class(manifest: Object) -> DatabaseClass:
 def _lean(manifest: Object) -> dict[str, Any]:
     """An object's metadata without what checks never read, most of all `last-applied-configuration`."""
     metadata = manifest.get("metadata", {})
-    return {key: metadata[key] for key in ("name", "uid", "resourceVersion") if key in metadata}
+    return {key: metadata[key] for key in ("name", "uid", "resourceVersion", "labels") if key in metadata}

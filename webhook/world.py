@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from api.kinds import DatabaseClass, DatabaseEndpoint, Manifest, Metadata
+from policy.rules import DatabasePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,15 @@ class World(Protocol):
 
     def instance(self, name: str) -> Claimed | None:
         """The instance of this name, if there is one."""
+
+    def policies(self) -> Sequence[DatabasePolicy]:
+        """All policies."""
+
+    def databases_in(self, namespace: str) -> Iterable[Use]:
+        """The Databases of a namespace."""
+
+    def databases_on(self, endpoint: str) -> Iterable[Use]:
+        """The Databases on an endpoint."""
 
     def users_of_endpoint(self, name: str) -> Iterable[Use | Claimed]:
         """Databases and instances on this endpoint."""

@@ -52,6 +52,7 @@ USER_WRITTEN = {
     "Database": "databases",
     "DatabaseClass": "databaseclasses",
     "DatabaseEndpoint": "databaseendpoints",
+    "DatabasePolicy": "databasepolicies",
 }
 
 BOUNDS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minimum", "maximum")
@@ -377,7 +378,7 @@ def test_another_version_or_kind_is_a_fault() -> None:
 
 
 def test_kinds_that_users_do_not_write_are_refused() -> None:
-    with pytest.raises(ValueError, match="those are Database, DatabaseClass, DatabaseEndpoint"):
+    with pytest.raises(ValueError, match="those are Database, DatabaseClass, DatabaseEndpoint, DatabasePolicy"):
         faults("Operation", {})
 
 

@@ -371,7 +371,7 @@ def test_switches_switch() -> None:
         "dbaas-controller",
         "dbaas-jobs",
     }
-    assert len(list(of_kind(on, "CustomResourceDefinition"))) == 5
+    assert len(list(of_kind(on, "CustomResourceDefinition"))) == 6
     assert list(of_kind(on, "ServiceMonitor")) == []
     assert list(of_kind(off, "NetworkPolicy", "CustomResourceDefinition")) == []
     assert one(off, "ServiceMonitor", "dbaas")["metadata"]["labels"]["release"] == "prometheus"

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES, NAMESPACES, OPERATIONS, Resource
+from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES, NAMESPACES, OPERATIONS, POLICIES, Resource
 from api.schemas import CERTIFICATE, faults
 from tests.chart.apiserver import Answer, ApiServer, render, running_api_server
 
 pytestmark = pytest.mark.integration
 
 NAMESPACE = "shop"
-KINDS = (DATABASES, CLASSES, ENDPOINTS, INSTANCES, OPERATIONS)
+KINDS = (DATABASES, CLASSES, ENDPOINTS, POLICIES, INSTANCES, OPERATIONS)
 Json = dict[str, Any]
 
 DATABASE: Json = {"endpoint": "main"}
@@ -206,7 +206,38 @@ SPECS: dict[str, st.SearchStrategy[Json]] = {
         },
     ),
 }
-RESOURCES = {"Database": DATABASES, "DatabaseClass": CLASSES, "DatabaseEndpoint": ENDPOINTS}
+SPECS["DatabasePolicy"] = st.fixed_dictionaries(
+    {},
+    optional={
+        "enforcement": choice("Deny", "Warn", "Audit"),
+        "match": st.fixed_dictionaries(
+            {},
+            optional={
+                "namespaceSelector": SELECTORS,
+                "endpoints": st.lists(WORDS, max_size=2),
+                "operations": st.lists(choice("CREATE", "ROTATE"), max_size=2),
+                "users": st.lists(WORDS, max_size=2) | ODD,
+            },
+        ),
+        "allowedEndpoints": st.lists(WORDS, max_size=2),
+        "params": st.dictionaries(
+            WORDS,
+            st.fixed_dictionaries({}, optional={"enum": st.lists(WORDS, max_size=2), "required": ODD, "other": ODD}),
+            max_size=2,
+        ),
+        "quota": st.fixed_dictionaries({}, optional={"perNamespace": NUMBERS, "perEndpoint": NUMBERS | ODD}),
+        "deletionProtection": choice("Required", "RequireConfirmation"),
+        "rotation": st.fixed_dictionaries({}, optional={"maxAge": DURATIONS}) | ODD,
+        "adoption": choice("Forbidden", "Allowed"),
+        "validations": st.lists(
+            st.fixed_dictionaries(
+                {"expression": WORDS}, optional={"message": WORDS, "fieldPath": WORDS | st.just("spec.params")}
+            ),
+            max_size=2,
+        ),
+    },
+)
+RESOURCES = {"Database": DATABASES, "DatabaseClass": CLASSES, "DatabaseEndpoint": ENDPOINTS, "DatabasePolicy": POLICIES}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -378,7 +409,7 @@ def test_an_operation_has_the_form_of_the_contract(cluster: ApiServer, change: J
     assert not create(cluster, OPERATIONS, {**OPERATION, **change}, dry=True).accepted
 
 
-@pytest.mark.parametrize("kind", ["dbs", "dbc", "dbe", "dbi", "dbo"])
+@pytest.mark.parametrize("kind", ["dbs", "dbc", "dbe", "dbp", "dbi", "dbo"])
 def test_short_names_and_explanations_work(cluster: ApiServer, kind: str) -> None:
     explained = cluster.kubectl("explain", f"{kind}.spec")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from api.kinds import DatabaseClass, DatabaseEndpoint, Metadata
 from api.resources import API_VERSION
+from policy.rules import DatabasePolicy
 from webhook.world import Claimed, Namespace, Use
 
 Json = dict[str, Any]
@@ -48,6 +49,11 @@ def endpoint(name: str = "pg", **spec: Any) -> Json:
     return _object("DatabaseEndpoint", {"name": name}, {**required, **spec})
 
 
+def policy(name: str = "rules", **spec: Any) -> Json:
+    """A policy that demands what `spec` says."""
+    return _object("DatabasePolicy", {"name": name}, spec)
+
+
 def _object(kind: str, metadata: Json, spec: Json) -> Json:
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
 
@@ -59,6 +65,7 @@ def review(
     *,
     user: str = "alice",
     dry_run: bool = False,
+    groups: Sequence[str] = (),
 ) -> Json:
     """An AdmissionReview as the API server sends it; for DELETE, `manifest` is the stored object."""
     kind, metadata = manifest["kind"], manifest["metadata"]
@@ -68,7 +75,7 @@ def review(
         "resource": {"group": "dbaas.bedag.ch", "version": "v1", "resource": f"{kind.lower()}s"},
         "name": metadata.get("name", ""),
         "operation": operation,
-        "userInfo": {"username": user, "groups": ["system:authenticated"]},
+        "userInfo": {"username": user, "groups": ["system:authenticated", *groups]},
         "object": None if operation == "DELETE" else manifest,
         "oldObject": manifest if operation == "DELETE" else old,
         "dryRun": dry_run,
@@ -90,6 +97,7 @@ class WorldOf:
     _terminating: frozenset[str] = frozenset()
     _instances: Sequence[Claimed] = ()
     _databases: Sequence[Json] = ()
+    _policies: Sequence[Json] = ()
 
     def endpoint(self, name: str) -> DatabaseEndpoint | None:
         return next((e for e in self.endpoints() if e.metadata.name == name), None)
@@ -112,6 +120,15 @@ class WorldOf:
 
     def instance(self, name: str) -> Claimed | None:
         return next((i for i in self._instances if i.metadata.name == name), None)
+
+    def policies(self) -> Sequence[DatabasePolicy]:
+        return [DatabasePolicy.parse(policy) for policy in self._policies]
+
+    def databases_in(self, namespace: str) -> Iterable[Use]:
+        return (use for use in map(Use.parse, self._databases) if use.metadata.namespace == namespace)
+
+    def databases_on(self, endpoint: str) -> Iterable[Use]:
+        return (use for use in map(Use.parse, self._databases) if use.endpoint == endpoint)
 
     def users_of_endpoint(self, name: str) -> Iterable[Use | Claimed]:
         users: chain[Use | Claimed] = chain(map(Use.parse, self._databases), self._instances)

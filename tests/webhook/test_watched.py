@@ -32,6 +32,13 @@ def test_what_cannot_be_a_name_never_becomes_a_url(world: WatchedWorld, name: st
 
 
 def test_nothing_is_ready_before_its_first_list(world: WatchedWorld) -> None:
-    expected = ["databaseclasses", "databaseendpoints", "databaseinstances", "databases", "namespaces"]
+    expected = [
+        "databaseclasses",
+        "databaseendpoints",
+        "databaseinstances",
+        "databasepolicies",
+        "databases",
+        "namespaces",
+    ]
 
     assert world.waiting_for() == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tests.webhook.builders import WorldOf, review
@@ -21,9 +22,12 @@ def judged(
     user: str = "alice",
     dry_run: bool = False,
     allow_insecure: bool = False,
+    groups: Sequence[str] = (),
 ) -> Verdict:
     """The verdict on one operation."""
-    request = read_review(json.dumps(review(operation, manifest, old, user=user, dry_run=dry_run)).encode())
+    request = read_review(
+        json.dumps(review(operation, manifest, old, user=user, dry_run=dry_run, groups=groups)).encode()
+    )
     return Judge(world or WorldOf(), allow_insecure=allow_insecure).validate(request)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from webhook.patterns import covers_whole, matches, pattern_fault
+from policy.patterns import covers_whole, matches, pattern_fault
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,200 @@
+"""Which policies a request violates, and which defaults they give it.
+
+An update is judged by what it changes: what the stored object violates already is not held against it. So a policy
+that became stricter never blocks a label, a finalizer, a rotation, or the same manifest applied again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from api.durations import format_duration, parse_duration
+from api.kinds import DatabaseClass, Manifest
+from api.labels import ADOPT, CONFIRM_DELETE
+from api.parameters import effective_params
+from policy.patterns import matches
+from policy.question import Peer, Question
+from policy.rules import DatabasePolicy, Enforcement, PolicyParameter
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Violation:
+    """One demand that is not met: where, in words with the cure, of which policy, and what follows."""
+
+    path: str
+    message: str
+    policy: str
+    enforcement: Enforcement
+
+
+def evaluate(policies: Iterable[DatabasePolicy], question: Question) -> list[Violation]:
+    """Every violation of every policy that concerns the request, sorted."""
+    matching = [policy for policy in policies if _concerns(policy, question)]
+    if not matching:
+        return []
+    if question.operation == "DELETE":
+        found = {v for policy in matching for v in _confirmation(policy, question)}
+        return sorted(found | _validated(matching, question))
+    defaults = default_params(matching, question.cls)
+    found = {v for policy in matching for v in _demands(policy, question, question.object, defaults)}
+    if question.operation == "CREATE":
+        found |= {v for policy in matching for v in _quota(policy, question)}
+    else:
+        found -= {v for policy in matching for v in _demands(policy, question, question.old, defaults)}
+    return sorted(found | _validated(matching, question))
+
+
+def default_params(policies: Iterable[DatabasePolicy], cls: DatabaseClass | None) -> dict[str, str]:
+    """The defaults of policies, the first one's by name, else the class's; only parameters that the class knows."""
+    given: dict[str, str] = {}
+    for policy in sorted(policies, key=lambda policy: policy.metadata.name):
+        for name, rule in policy.params.items():
+            known = cls is None or cls.params is None or name in cls.params
+            if rule.default is not None and known:
+                given.setdefault(name, rule.default)
+    return {**(effective_params(cls, {}) if cls else {}), **given}
+
+
+def defaults_for(policies: Iterable[DatabasePolicy], question: Question) -> dict[str, str]:
+    """The defaults of a creation."""
+    return default_params([policy for policy in policies if _concerns(policy, question)], question.cls)
+
+
+def _concerns(policy: DatabasePolicy, question: Question) -> bool:
+    match = policy.match
+    if match.operations and question.operations.isdisjoint(match.operations):
+        return False
+    if match.users or match.groups:
+        asks = question.user in match.users or not set(match.groups).isdisjoint(question.groups)
+        if not asks:
+            return False
+    spec = (question.object or question.old).get("spec") or {}
+    class_name = question.cls.metadata.name if question.cls else ""
+    return match.scope(question.labels, spec.get("endpoint", ""), class_name)
+
+
+def _violation(policy: DatabasePolicy, path: str, message: str) -> Violation:
+    name = policy.metadata.name
+    return Violation(path, f'DatabasePolicy "{name}" {message}', name, policy.enforcement)
+
+
+def _demands(
+    policy: DatabasePolicy, question: Question, manifest: Manifest, defaults: Mapping[str, str]
+) -> Iterator[Violation]:
+    """What a policy has against a Database in itself."""
+    spec = manifest.get("spec") or {}
+    annotations = manifest["metadata"].get("annotations") or {}
+    endpoint = spec.get("endpoint", "")
+    if policy.allowed_endpoints and endpoint not in policy.allowed_endpoints:
+        message = f"allows only {', '.join(policy.allowed_endpoints)}; choose one of them"
+        yield _violation(policy, "spec.endpoint", message)
+    given = spec.get("params") or {}
+    if question.cls is not None:
+        given = effective_params(question.cls, given)
+    for name, rule in policy.params.items():
+        for message in _parameter(rule, given.get(name), defaults.get(name), _knows(question, name)):
+            yield _violation(policy, f"spec.params.{name}", message)
+    confirmed = annotations.get(CONFIRM_DELETE) == question.name
+    if policy.deletion_protection == "Required" and not spec.get("deletionProtection") and not confirmed:
+        message = f"requires it; set it to true, or to delete, annotate {CONFIRM_DELETE} with the Database's name"
+        yield _violation(policy, "spec.deletionProtection", message)
+    if policy.maximum_age is not None:
+        every = (spec.get("rotation") or {}).get("every")
+        if every is None or parse_duration(every) > policy.maximum_age:
+            message = (
+                f"requires a rotation at least every {format_duration(policy.maximum_age)}; set it to that or less"
+            )
+            yield _violation(policy, "spec.rotation.every", message)
+    if policy.adoption == "Forbidden" and ADOPT in annotations:
+        yield _violation(policy, f"metadata.annotations[{ADOPT}]", "forbids adoption; remove the annotation")
+
+
+def _knows(question: Question, name: str) -> bool:
+    return question.cls is None or question.cls.params is None or name in question.cls.params
+
+
+def _parameter(rule: PolicyParameter, value: str | None, default: str | None, known: bool) -> Iterator[str]:  # noqa: FBT001
+    if value is None:
+        if rule.required:
+            choice = f"; allowed are {_listed(rule.enum)}" if rule.enum else ""
+            cure = f"add it{choice}" if known else "its class does not know it: choose an endpoint of another class"
+            yield f"requires it; {cure}"
+        return
+    if rule.forbidden and value != default:
+        yield "forbids it; remove it"
+    if rule.enum and value not in rule.enum:
+        yield f"allows only {_listed(rule.enum)}; choose one of them"
+    if rule.max_length is not None and len(value) > rule.max_length:
+        yield f"allows at most {rule.max_length} characters, and it has {len(value)}; shorten it"
+    if rule.pattern is not None and not matches(rule.pattern, value):
+        yield f"asks for a value that matches the pattern {rule.pattern}; change it"
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    return ", ".join(f'"{value}"' for value in values)
+
+
+def _confirmation(policy: DatabasePolicy, question: Question) -> Iterator[Violation]:
+    annotations = question.old["metadata"].get("annotations") or {}
+    if policy.deletion_protection == "RequireConfirmation" and annotations.get(CONFIRM_DELETE) != question.name:
+        command = f"kubectl annotate database {question.name} -n {question.namespace} {CONFIRM_DELETE}={question.name}"
+        path = f"metadata.annotations[{CONFIRM_DELETE}]"
+        yield _violation(policy, path, f"asks for a confirmation; {command}, then delete it again")
+
+
+def _quota(policy: DatabasePolicy, question: Question) -> Iterator[Violation]:
+    limits = (
+        (
+            policy.per_namespace,
+            question.usage.in_namespace,
+            "metadata.namespace",
+            f'in namespace "{question.namespace}"',
+        ),
+        (policy.per_endpoint, question.usage.on_endpoint, "spec.endpoint", "on this endpoint"),
+    )
+    for limit, peers, path, where in limits:
+        if limit is not None and (count := sum(_counts(policy, peer) for peer in peers())) >= limit:
+            message = f"allows {limit} Databases {where}, and there are {count}; delete one, or ask an administrator"
+            yield _violation(policy, path, message)
+
+
+def _counts(policy: DatabasePolicy, peer: Peer) -> bool:
+    return policy.match.scope(peer.labels, peer.endpoint, peer.class_name)
+
+
+def _validated(policies: list[DatabasePolicy], question: Question) -> set[Violation]:
+    """What CEL expressions have against the request; values are handed to the engine once for all of them."""
+    judged = [p for p in policies if p.validations and (question.operation != "DELETE" or p.match.operations)]
+    # Without endpoint or class a creation is refused already, and expressions would only stumble.
+    if not judged or (question.operation == "CREATE" and question.cls is None):
+        return set()
+    found = set(_expressions(judged, question, question.object))
+    if not found or question.operation != "UPDATE":
+        return found
+    unchanged = set(_expressions(judged, question, question.old))
+    # Who may rotate is a question about the request alone: no comparison with the stored object answers it.
+    asks = {p.metadata.name for p in judged if "ROTATE" in p.match.operations and "ROTATE" in question.operations}
+    return {violation for violation in found if violation not in unchanged or violation.policy in asks}
+
+
+def _expressions(policies: list[DatabasePolicy], question: Question, object_: Manifest) -> Iterator[Violation]:
+    # The engine is loaded where there is something to evaluate.
+    from policy.expressions import ExpressionError, Inputs
+
+    try:
+        counted = any("usage" in rule.expression + rule.message_expression for p in policies for rule in p.validations)
+        inputs = Inputs(question.variables(object_, counted=counted))
+    except ExpressionError as error:
+        yield from (_violation(policy, "spec", f"cannot be evaluated: {error}") for policy in policies)
+        return
+    for policy in policies:
+        for rule in policy.validations:
+            try:
+                if inputs.holds(rule.expression):
+                    continue
+                message = (rule.message_expression and inputs.text(rule.message_expression)) or rule.message
+                message = message or f"asks for {rule.expression}"
+            except ExpressionError as error:
+                message = f"cannot be evaluated ({error}); ask its author to mend it: {rule.expression}"
+            yield _violation(policy, rule.field_path, message)

@@ -1,0 +1,97 @@
+"""CEL: compiled once per text, evaluated over values that are shared by all policies.
+
+Bounded: the engine ends an evaluation after 10,000 iterations and refuses what nests deeper than 32, the schema limits
+an expression's length, and `Inputs` what it is evaluated over. The engine cannot be interrupted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_optional, ext_strings
+
+VARIABLES = ("object", "oldObject", "request", "namespaceObject", "class", "endpoint", "usage")
+INPUT_LIMIT = 131072
+"""Characters of all texts that an expression may see."""
+_ENVIRONMENT = cel.NewEnv(
+    variables=dict.fromkeys(VARIABLES, cel.Type.DYN),
+    extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
+)
+_FAULT = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
+_BOOLEAN = (cel.Type.BOOL, cel.Type.DYN)
+_TEXT = (cel.Type.STRING, cel.Type.DYN)
+
+
+class ExpressionError(ValueError):
+    """An expression without an answer; the message says why."""
+
+
+class Inputs:
+    """The values of the variables, made for the engine once; raises ExpressionError for what it cannot be shown."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        if _characters(values) > INPUT_LIMIT:
+            raise ExpressionError(f"the object has more than {INPUT_LIMIT} characters; shorten it")
+        self._activation = _ENVIRONMENT.Activation(data=dict(values))
+
+    def holds(self, expression: str) -> bool:
+        """Whether `expression` is true of them; raises ExpressionError when it is neither true nor false."""
+        answer = self._evaluated(expression)
+        if not isinstance(answer, bool):
+            raise ExpressionError(str(answer)[:200])
+        return answer
+
+    def text(self, expression: str) -> str:
+        """What `expression` gives, if that is one line of text; "" otherwise."""
+        try:
+            value = _compiled(expression).eval(self._activation)
+            return str(value.value()) if value.type() == cel.Type.STRING and "\n" not in value.value() else ""
+        except (ExpressionError, RuntimeError):
+            return ""
+
+    def _evaluated(self, expression: str) -> Any:
+        try:
+            return _compiled(expression).eval(self._activation).value()
+        except RuntimeError as error:
+            raise ExpressionError(str(error)[:200]) from None
+
+
+def expression_fault(expression: str, *, text: bool = False) -> str | None:
+    """What keeps an expression from compiling to a truth value (or a text), with line and column; else None."""
+    try:
+        kind = _compiled(expression).return_type()
+    except ExpressionError as error:
+        return str(error)
+    if kind in (_TEXT if text else _BOOLEAN):
+        return None
+    return f"gives {kind.name()}, and {'a text' if text else 'true or false'} is needed"
+
+
+@lru_cache(maxsize=4096)
+def _compiled(expression: str) -> Any:
+    if "\0" in expression:
+        raise ExpressionError("contains a NUL character; remove it")
+    try:
+        return _ENVIRONMENT.compile(expression)
+    except RuntimeError as error:
+        faults = [f"line {line}, column {column}: {what}" for line, column, what in _FAULT.findall(str(error))]
+        raise ExpressionError("does not compile: " + ("; ".join(faults) or str(error))[:400]) from None
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, str):
+        # The engine hands texts on as C strings, which end at a NUL.
+        if "\0" in value:
+            raise ExpressionError("the object contains a NUL character; remove it")
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(_characters(key) + _characters(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return sum(map(_characters, value))
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ExpressionError("the object contains a number of more than 64 bits")
+    return 1

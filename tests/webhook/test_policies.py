@@ -1,0 +1,237 @@
+"""What DatabasePolicies do to requests, and what can be wrong with one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from api.labels import ADOPT, CONFIRM_DELETE, ROTATE
+from tests.webhook.builders import WorldOf, annotated, database, database_class, endpoint, policy, review
+from tests.webhook.verdicts import faults, judged
+from webhook.judgement import Judge
+from webhook.review import read_review, write_review
+
+Json = dict[str, Any]
+SMALL = {"params": {"size": {"enum": ["small"]}}}
+
+
+def world(*policies: Json, **others: Any) -> WorldOf:
+    return WorldOf(_policies=policies, **others)
+
+
+def rule(expression: str, **more: str) -> list[Json]:
+    return [{"expression": expression, **more}]
+
+
+@pytest.mark.parametrize(
+    ("demands", "asked", "path", "cure"),
+    [
+        ({"allowedEndpoints": ["other"]}, {}, "spec.endpoint", "allows only other; choose one of them"),
+        (SMALL, {"params": {"size": "huge"}}, "spec.params.size", 'allows only "small"; choose one of them'),
+        ({"params": {"a": {"pattern": "^x$"}}}, {"params": {"a": "x\n"}}, "spec.params.a", "pattern ^x$; change it"),
+        ({"params": {"a": {"maxLength": 1}}}, {"params": {"a": "xy"}}, "spec.params.a", "at most 1 characters"),
+        ({"params": {"a": {"required": True}}}, {}, "spec.params.a", "requires it; add it"),
+        ({"params": {"a": {"forbidden": True}}}, {"params": {"a": ""}}, "spec.params.a", "forbids it; remove it"),
+        ({"deletionProtection": "Required"}, {}, "spec.deletionProtection", "requires it; set it to true"),
+        ({"rotation": {"maxAge": "720h"}}, {}, "spec.rotation.every", "at least every 720h"),
+        ({"rotation": {"maxAge": "2h"}}, {"rotation": {"every": "3h"}}, "spec.rotation.every", "that or less"),
+        ({"quota": {"perNamespace": 0}}, {}, "metadata.namespace", 'allows 0 Databases in namespace "shop"'),
+        ({"quota": {"perEndpoint": 0}}, {}, "spec.endpoint", "allows 0 Databases on this endpoint"),
+        ({"validations": rule("object.metadata.name == 'x'", message="call it x")}, {}, "spec", "call it x"),
+        ({"validations": rule("false", messageExpression="'no ' + object.metadata.name")}, {}, "spec", "no orders"),
+        ({"validations": rule("object.spec.ghost == 1")}, {}, "spec", 'Key not found in map : "ghost"'),
+        ({"validations": rule("usage.namespace > 0", fieldPath="metadata.name")}, {}, "metadata.name", "asks for"),
+    ],
+)
+def test_a_violation_names_the_field_the_policy_and_the_cure(demands: Json, asked: Json, path: str, cure: str) -> None:
+    found = faults(judged("CREATE", database(**asked), world=world(policy(**demands))))
+
+    assert list(found) == [path]
+    assert found[path].startswith('DatabasePolicy "rules" ')
+    assert cure in found[path]
+
+
+def test_every_violation_of_every_policy_is_said_at_once() -> None:
+    policies = [
+        policy("b", **SMALL),
+        policy("a", deletionProtection="Required"),
+        policy("c", params={"x": {"required": True}}),
+    ]
+
+    found = faults(judged("CREATE", database(params={"size": "huge"}), world=world(*policies)))
+
+    assert list(found) == ["spec.deletionProtection", "spec.params.size", "spec.params.x"]
+
+
+@pytest.mark.parametrize(
+    ("match", "concerned"),
+    [
+        ({}, True),
+        ({"endpoints": ["pg"]}, True),
+        ({"endpoints": ["other"]}, False),
+        ({"classes": ["standard"]}, True),
+        ({"classes": ["gold"]}, False),
+        ({"operations": ["UPDATE"]}, False),
+        ({"users": ["alice"]}, True),
+        ({"users": ["bob"]}, False),
+        ({"groups": ["team"]}, True),
+        ({"users": ["bob"], "groups": ["team"]}, True),
+        ({"users": ["alice"], "endpoints": ["other"]}, False),
+        ({"namespaceSelector": {"matchLabels": {"env": "prod"}}}, True),
+        ({"namespaceSelector": {"matchLabels": {"env": "test"}}}, False),
+    ],
+)
+def test_a_policy_concerns_what_meets_all_its_criteria(match: Json, concerned: bool) -> None:  # noqa: FBT001
+    surroundings = world(policy(match=match, validations=rule("false")), _namespaces={"shop": {"env": "prod"}})
+
+    assert judged("CREATE", database(), world=surroundings, groups=["team"]).allowed is not concerned
+
+
+def test_warn_and_audit_let_through_and_leave_a_trace() -> None:
+    policies = [policy("loud", enforcement="Warn", **SMALL), policy("quiet", enforcement="Audit", **SMALL)]
+    manifest = database(params={"size": "huge"})
+    verdict = judged("CREATE", manifest, world=world(*policies))
+    request = read_review(json.dumps(review("CREATE", manifest)).encode())
+
+    assert verdict.allowed
+    assert verdict.warnings == ('spec.params.size: DatabasePolicy "loud" allows only "small"; choose one of them',)
+    assert all(len(warning) <= 120 for warning in write_review(request, verdict)["response"]["warnings"])
+    assert set(verdict.audit) == {"user", "operation", "policy-warn", "policy-audit"}
+    assert [(v.policy, v.enforcement) for v in verdict.violations] == [("loud", "Warn"), ("quiet", "Audit")]
+
+
+@pytest.mark.parametrize(
+    "demands",
+    [
+        {**SMALL, "deletionProtection": "Required", "rotation": {"maxAge": "1h"}, "adoption": "Forbidden"},
+        {"allowedEndpoints": ["other"], "quota": {"perNamespace": 0, "perEndpoint": 0}},
+        {"validations": rule("object.metadata.name == 'x' && 'dba' in request.userInfo.groups")},
+        {"validations": rule("object.spec.ghost == 1")},
+    ],
+)
+def test_a_tightened_policy_blocks_nothing_that_exists(demands: Json) -> None:
+    old = annotated(database(params={"size": "huge"}), {ADOPT: "true"})
+    labelled = {**old, "metadata": {**old["metadata"], "labels": {"a": "b"}}}
+    rotated = annotated(old, {ADOPT: "true", ROTATE: "now"})
+
+    for new in (old, labelled, rotated):
+        assert judged("UPDATE", new, old, world=world(policy(**demands))).allowed
+    assert judged("DELETE", old, world=world(policy(**demands))).allowed
+
+
+def test_an_update_is_refused_for_what_it_changes() -> None:
+    old = database(deletionProtection=True)
+    protected = world(policy(deletionProtection="Required"))
+    unadopted = world(policy(adoption="Forbidden"))
+    labelled = {**old, "metadata": {**old["metadata"], "labels": {"team": "x"}}}
+    named = world(policy(validations=rule("'team' in object.metadata.?labels.orValue({})")))
+
+    assert list(faults(judged("UPDATE", database(), old, world=protected))) == ["spec.deletionProtection"]
+    assert judged("UPDATE", annotated(database(), {CONFIRM_DELETE: "orders"}), old, world=protected).allowed
+    assert not judged("UPDATE", annotated(old, {ADOPT: "true"}), old, world=unadopted).allowed
+    assert not judged("UPDATE", old, labelled, world=named).allowed
+
+
+def test_who_may_rotate_can_be_said() -> None:
+    old = database()
+    new = annotated(old, {ROTATE: "1"})
+    dba = policy(match={"operations": ["ROTATE"]}, validations=rule("'dba' in request.userInfo.groups"))
+
+    assert not judged("UPDATE", new, old, world=world(dba)).allowed
+    assert judged("UPDATE", new, old, world=world(dba), groups=["dba"]).allowed
+    assert judged("UPDATE", old, old, world=world(dba)).allowed
+
+
+def test_a_deletion_is_confirmed_by_name_unless_the_namespace_goes() -> None:
+    confirmed = policy(deletionProtection="RequireConfirmation")
+
+    refused = faults(judged("DELETE", database(), world=world(confirmed)))
+
+    assert f"kubectl annotate database orders -n shop {CONFIRM_DELETE}=orders" in next(iter(refused.values()))
+    assert not judged("DELETE", annotated(database(), {CONFIRM_DELETE: "other"}), world=world(confirmed)).allowed
+    assert judged("DELETE", annotated(database(), {CONFIRM_DELETE: "orders"}), world=world(confirmed)).allowed
+    assert judged("DELETE", database(), world=world(confirmed, _terminating=frozenset({"shop"}))).allowed
+
+
+def test_a_quota_counts_what_its_policy_concerns() -> None:
+    databases = [database("a"), database("b", endpoint="gold"), database("c", namespace="other")]
+    gold = endpoint("gold", className="gold")
+    classes = [database_class(), database_class("gold")]
+    surroundings: Json = {"_databases": databases, "_endpoints": [endpoint(), gold], "_classes": classes}
+    one = policy(match={"classes": ["standard"]}, quota={"perNamespace": 2})
+    two = policy(match={"endpoints": ["pg"]}, quota={"perEndpoint": 2})
+
+    assert judged("CREATE", database(), world=world(one, **surroundings)).allowed
+    assert not judged("CREATE", database(), world=world(two, **surroundings)).allowed
+
+
+def test_defaults_go_by_name_before_the_classs_and_after_the_users() -> None:
+    params = {name: {"default": "class"} for name in ("a", "b", "c")}
+    policies = [
+        policy("z", params={"a": {"default": "z"}, "b": {"default": "z"}, "ghost": {"default": "z"}}),
+        policy("y", params={"a": {"default": "y"}}),
+    ]
+    judge = Judge(world(*policies, _classes=[database_class(params=params)]))
+    request = read_review(json.dumps(review("CREATE", database(params={"b": "own"}))).encode())
+
+    added = {step["path"]: step["value"] for step in judge.mutate(request).patch if "/params/" in step["path"]}
+
+    assert added == {"/spec/params/a": "y", "/spec/params/c": "class"}
+
+
+def test_what_the_engine_would_cut_short_or_not_bear_is_refused() -> None:
+    surroundings = world(policy(validations=rule("object.spec.params.a == 'x'")))
+    heavy = world(policy(validations=rule("object.spec.params.all(a, object.spec.params.all(b, true))")))
+
+    cut = faults(judged("CREATE", database(params={"a": "x\0y"}), world=surroundings))
+    long = faults(judged("CREATE", annotated(database(params={"a": "x"}), {"n": "x" * 140000}), world=surroundings))
+    many = annotated(database(), {f"k{n}": "v" for n in range(200)})
+    costly = world(
+        policy(validations=rule("object.metadata.annotations.all(a, object.metadata.annotations.all(b, true))"))
+    )
+
+    assert "NUL character" in cut["spec"]
+    assert "more than 131072 characters" in long["spec"]
+    assert "Iteration budget exceeded" in faults(judged("CREATE", many, world=costly))["spec"]
+    assert judged("CREATE", database(), world=heavy).allowed
+
+
+@pytest.mark.parametrize(
+    ("demands", "path", "said"),
+    [
+        ({}, "spec", "demands nothing"),
+        (
+            {"validations": rule("1 + 'a' == 2")},
+            "spec.validations[0].expression",
+            "line 1, column 3: found no matching",
+        ),
+        ({"validations": rule("ghost")}, "spec.validations[0].expression", "line 1, column 1: undeclared reference"),
+        ({"validations": rule("'text'")}, "spec.validations[0].expression", "true or false is needed"),
+        ({"validations": rule("true", messageExpression="1")}, "spec.validations[0].messageExpression", "a text is"),
+        ({"params": {"a": {"pattern": "("}}}, "spec.params[a].pattern", "is no RE2 pattern"),
+        ({"params": {"a": {"enum": ["x"], "default": "y"}}}, "spec.params[a].default", "is not among enum"),
+        ({"params": {"a": {"forbidden": True, "required": True}}}, "spec.params[a]", "remove forbidden"),
+        (
+            {"match": {"endpoints": ["a"]}, "allowedEndpoints": ["b"]},
+            "spec.allowedEndpoints",
+            "every Database would be refused",
+        ),
+        (
+            {"match": {"operations": ["CREATE"]}, "deletionProtection": "RequireConfirmation"},
+            "spec.deletionProtection",
+            "is about DELETE",
+        ),
+        (
+            {**SMALL, "match": {"namespaceSelector": {"matchLabels": {"a b": "c"}}}},
+            "spec.match.namespaceSelector.matchLabels[a b]",
+            "no label can have",
+        ),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused_when_it_is_applied(demands: Json, path: str, said: str) -> None:
+    found = faults(judged("CREATE", policy(**demands)))
+
+    assert list(found) == [path]
+    assert said in found[path]

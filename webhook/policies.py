@@ -1,0 +1,105 @@
+"""DatabasePolicies at admission: the question that a request puts to them, and a policy's own soundness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from api.faults import Fault
+from api.kinds import DatabaseClass, DatabaseEndpoint
+from api.labels import ROTATE
+from policy.evaluation import Violation, defaults_for, evaluate
+from policy.question import Peer, Question
+from policy.rules import DatabasePolicy
+from policy.soundness import policy_faults
+from webhook.review import Manifest, Request
+from webhook.selectors import selector_faults
+from webhook.world import Use, World
+
+
+def faults(manifest: Manifest) -> Iterator[Fault]:
+    """What is wrong with a policy in itself."""
+    yield from policy_faults(DatabasePolicy.parse(manifest))
+    selector = (manifest["spec"].get("match") or {}).get("namespaceSelector")
+    if selector:
+        yield from selector_faults(selector, "spec.match.namespaceSelector")
+
+
+def violations(request: Request, world: World) -> list[Violation]:
+    """What the policies have against a request about a Database of the right shape."""
+    policies = world.policies()
+    if not policies:
+        return []
+    found = evaluate(policies, _question(request, world))
+    if found and request.operation == "DELETE":
+        namespace = world.namespace_now(request.namespace)
+        # Whoever deletes a namespace is not asked about what is in it.
+        if namespace is None or namespace.metadata.terminating:
+            return []
+    return found
+
+
+def defaults(request: Request, world: World) -> dict[str, str]:
+    """The defaults of class and policies for a Database that is created; its shape was judged by nobody yet."""
+    return defaults_for(world.policies(), _question(request, world))
+
+
+def _question(request: Request, world: World) -> Question:
+    manifest = request.object or request.old
+    spec = manifest.get("spec")
+    name = spec.get("endpoint") if isinstance(spec, dict) else None
+    endpoint = world.endpoint(name) if isinstance(name, str) else None
+    namespace = world.namespace(request.namespace)
+    return Question(
+        operations=_operations(request),
+        name=request.name,
+        namespace=request.namespace,
+        user=request.user,
+        groups=request.groups,
+        dry_run=request.dry_run,
+        object=request.object if isinstance(spec, dict) else {**request.object, "spec": {}},
+        old=request.old,
+        labels=namespace.metadata.labels if namespace else {},
+        endpoint=endpoint,
+        cls=world.database_class(endpoint.class_name) if endpoint else None,
+        usage=_Usage(request, endpoint, world),
+    )
+
+
+def _operations(request: Request) -> frozenset[str]:
+    asked, before = (
+        (m.get("metadata", {}).get("annotations") or {}).get(ROTATE) for m in (request.object, request.old)
+    )
+    rotates = request.operation == "UPDATE" and asked is not None and asked != before
+    return frozenset({request.operation, "ROTATE"} if rotates else {request.operation})
+
+
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """The other Databases, as the caches know them: a moment ago."""
+
+    request: Request
+    endpoint: DatabaseEndpoint | None
+    world: World
+
+    def in_namespace(self) -> Iterable[Peer]:
+        """See `Usage`."""
+        return self._peers(self.world.databases_in(self.request.namespace))
+
+    def on_endpoint(self) -> Iterable[Peer]:
+        """See `Usage`."""
+        return self._peers(self.world.databases_on(self.endpoint.metadata.name)) if self.endpoint else ()
+
+    def _peers(self, uses: Iterable[Use]) -> Iterator[Peer]:
+        own = (self.request.namespace, self.request.name)
+        for use in uses:
+            if (use.metadata.namespace, use.metadata.name) == own:
+                continue
+            namespace = self.world.namespace(use.metadata.namespace)
+            cls = self._class_of(use)
+            labels = namespace.metadata.labels if namespace else {}
+            yield Peer(labels, use.endpoint, cls.metadata.name if cls else "")
+
+    def _class_of(self, use: Use) -> DatabaseClass | None:
+        endpoint = self.world.endpoint(use.endpoint)
+        return self.world.database_class(endpoint.class_name) if endpoint else None
