@@ -1,4 +1,7 @@
-"""`python -m webhook`: read the environment, log as JSON, serve until told to end."""
+"""`python -m webhook`: read the environment, log as JSON, serve until told to end.
+
+`python -m webhook check FILE…` judges files instead, and serves nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,11 @@ from webhook.settings import Settings, SettingsError
 
 
 def main() -> None:
-    """Run the webhook; exits with 2 when its environment is wrong."""
+    """Run the webhook, or the check of files; exits with what is wrong with its environment when something is."""
+    if sys.argv[1:2] == ["check"]:
+        from webhook import check
+
+        sys.exit(check.main(sys.argv[2:]))
     try:
         settings = Settings.from_env(os.environ)
     except SettingsError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 Step = dict[str, Any]
@@ -12,6 +12,28 @@ Step = dict[str, Any]
 def difference(old: Any, new: Any, path: str = "") -> list[Step]:
     """The steps from `old` to `new`, by path. Lists grow at their end or are replaced whole."""
     return list(_steps(old, new, path))
+
+
+def applied(whole: Any, steps: Iterable[Step]) -> Any:
+    """`whole` after the steps that `difference` made for it; `whole` itself stays as it is."""
+    for step in steps:
+        parts = [part.replace("~1", "/").replace("~0", "~") for part in step["path"].split("/")[1:]]
+        whole = _changed(whole, parts, step)
+    return whole
+
+
+def _changed(place: Any, parts: list[str], step: Step) -> Any:
+    if not parts:
+        return step["value"]
+    first, *rest = parts
+    if isinstance(place, list):
+        if first == "-":
+            return [*place, step["value"]]
+        index = int(first)
+        return [*place[:index], _changed(place[index], rest, step), *place[index + 1 :]]
+    if step["op"] == "remove" and not rest:
+        return {key: value for key, value in place.items() if key != first}
+    return {**place, first: _changed(place.get(first), rest, step)}
 
 
 def _steps(old: Any, new: Any, path: str) -> Iterator[Step]:

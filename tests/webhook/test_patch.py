@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.webhook.builders import patched
-from webhook.patch import difference
+from webhook.patch import applied, difference
 
 LEAVES = st.none() | st.booleans() | st.integers(-2, 2) | st.text("ab/~", max_size=2)
 JSON = st.recursive(
@@ -39,6 +39,14 @@ def test_the_patch_of_two_manifests_turns_one_into_the_other(old: dict[str, Any]
 
     # Compared as text: to Python 1 is True.
     assert json.dumps(patched(old, {"patch": patch}), sort_keys=True) == json.dumps(new, sort_keys=True)
+
+
+@given(OBJECTS, OBJECTS)
+def test_a_patch_is_applied_as_the_api_server_would(old: dict[str, Any], new: dict[str, Any]) -> None:
+    before = json.dumps(old, sort_keys=True)
+
+    assert json.dumps(applied(old, difference(old, new)), sort_keys=True) == json.dumps(new, sort_keys=True)
+    assert json.dumps(old, sort_keys=True) == before
 
 
 @given(OBJECTS)
