@@ -107,8 +107,11 @@ class Entry:
 
     @property
     def may_have_acted(self) -> bool:
-        """Whether its call may have had an effect on the server."""
-        return self.running or self.called or self.succeeded
+        """Whether its call may have had an effect on the server, for this claim.
+
+        What a create found there before it is not its effect: neither reset nor deleted on its account.
+        """
+        return self.running or self.succeeded or (self.called and self.reason != Reason.ALREADY_EXISTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +120,13 @@ class Ledger:
 
     entries: tuple[Entry, ...]
     instance_uid: str
+    told: int = 0
+    """The latest sequence that a status told of: Operations may have been deleted since."""
 
     @classmethod
-    def of(cls, entries: Sequence[Entry], instance_uid: str) -> Self:
+    def of(cls, entries: Sequence[Entry], instance_uid: str, told: int = 0) -> Self:
         """Put entries in their order."""
-        return cls(tuple(sorted(entries, key=lambda entry: (entry.sequence, entry.attempt))), instance_uid)
+        return cls(tuple(sorted(entries, key=lambda entry: (entry.sequence, entry.attempt))), instance_uid, told)
 
     @property
     def own(self) -> tuple[Entry, ...]:
@@ -139,12 +144,17 @@ class Ledger:
         """Whether the server may hold something for this claim."""
         return any(entry.may_have_acted and entry.type != "delete" for entry in self.own)
 
-    def turn(self, kind: str) -> tuple[int, int]:
-        """(sequence, attempt) of the next Operation of type `kind`: a retry of the last, or a new request."""
+    def turn(self, kind: str, request: str, database_uid: str) -> tuple[int, int]:
+        """(sequence, attempt) of the next Operation: a retry of the last, or a new request.
+
+        A Database that took over the claim begins anew: attempts of one sequence share a generated password.
+        """
         last = self.last
-        if last is not None and last.type == kind and not last.succeeded:
-            return last.sequence, last.attempt + 1
-        return (self.entries[-1].sequence + 1 if self.entries else 1), 1
+        if last is not None and not last.succeeded and last.sequence >= self.told:
+            asked = (last.type, last.request, last.database_uid)
+            if asked == (kind, request, database_uid):
+                return last.sequence, last.attempt + 1
+        return max(self.entries[-1].sequence if self.entries else 0, self.told) + 1, 1
 
     def attempts(self, entry: Entry) -> tuple[Entry, ...]:
         """All attempts of `entry`'s request up to it."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from api.kinds import NOTHING, Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, Metadata, parse_time
+from api.labels import ADOPTED_FROM
 from controller.ledger import Entry, Ledger
 
 
@@ -117,4 +118,23 @@ class Observed:
         if instance is None:
             return Ledger((), "")
         own = [entry for entry in self.entries if entry.instance == instance.metadata.name]
-        return Ledger.of(own, instance.metadata.uid)
+        return Ledger.of(own, instance.metadata.uid, self._told(instance))
+
+    def _told(self, instance: DatabaseInstance) -> int:
+        """The sequence of the Operation that the Database's status names."""
+        operation = (self.database.status.get("lastOperation") if self.database is not None else None) or NOTHING
+        name, _, _ = operation.get("name", "").rpartition("-")
+        owner, _, sequence = name.rpartition("-")
+        return int(sequence) if owner == instance.metadata.name else 0
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether the server may hold something for the instance's claim.
+
+        Its phase outlives Operations, which are forgotten after a while or deleted by hand.
+        """
+        instance = self.instance
+        if instance is None:
+            return False
+        told = instance.phase in ("Bound", "Deleting", "Released") or ADOPTED_FROM in instance.metadata.annotations
+        return told or self.ledger.may_exist

@@ -19,6 +19,7 @@ from api.templates import TemplateError
 from controller.basis import basis_of, endpoint_basis
 from controller.endpoints import secret_faults
 from controller.ledger import Entry, exhausted, next_attempt
+from controller.manifests import password_name
 from controller.observed import Observed
 from controller.request import Asked, Request, completed, operation_spec, refrozen
 from controller.rotation import wish_of
@@ -42,6 +43,8 @@ from controller.steps import (
     UpdateInstance,
 )
 
+RELEASE = f"; spec.deletionPolicy: Retain lets it go without, as does the annotation {ABANDON}"
+"""What a user can do about a deletion that does not succeed."""
 CONTENDER_INTERVAL = timedelta(seconds=30)
 """How often a Database asks again for a claim that somebody else has."""
 
@@ -65,8 +68,11 @@ def plan(observed: Observed, now: datetime) -> Plan:
 
 def _decide(observed: Observed, now: datetime) -> Plan:
     database = observed.database
-    if observed.former is not None:
-        message = "an earlier Database of this name is still being deleted"
+    if observed.former is not None and database is not None and not database.metadata.terminating:
+        message = (
+            "an earlier Database of this name is still being deleted; if its deletion cannot succeed, an administrator "
+            f"ends it by setting spec.deletionPolicy of DatabaseInstance {observed.former.metadata.name} to Retain"
+        )
         return Plan(verdict=working(ConditionReason.FORMER_DATABASE, message))
     if database is None or database.metadata.terminating:
         return _end(observed, now)
@@ -79,14 +85,14 @@ def _provide(observed: Observed, now: datetime) -> Plan:
     """Bring about that the Database's database exists and its Secret is there."""
     request = _request(observed)
     if isinstance(request, Verdict):
-        return _keep_if_bound(observed, request)
+        return _keep_if_bound(observed, request, now)
     instance = observed.instance
     try:
         frozen = request.freeze()
         name = request.instance_name(frozen)
         secret = None if instance is None else request.secret(instance)
     except TemplateError as error:
-        return _keep_if_bound(observed, stalled(ConditionReason.TEMPLATE_INVALID, str(error)))
+        return _keep_if_bound(observed, stalled(ConditionReason.TEMPLATE_INVALID, str(error)), now)
     if instance is None:
         return _claim(observed, ClaimInstance(name, request.database, frozen), now)
     if (running := _running(observed, instance)) is not None:
@@ -107,59 +113,85 @@ class Wanted:
 def _fulfil(observed: Observed, database: Database, wanted: Wanted, now: datetime) -> Plan:
     """Go on from what the ledger says was done for this Database."""
     instance, last = wanted.instance, observed.ledger.last
+    if last is None and instance.phase == "Bound":
+        # Somebody deleted its Operations.
+        return _keep(observed, database, wanted, now)
     if last is None or last.database_uid != database.metadata.uid or last.type == "delete":
         # Nothing yet, or done for the Database that held the claim before.
         return _start(observed, wanted, Asked("create"))
     if not last.succeeded:
-        return _mend(observed, wanted, last, now)
+        return _mend(observed, database, wanted, now)
     if instance.phase != "Bound":
         return Plan(SetPhase(instance, "Bound"), ready(last))
-    missing = observed.secret_missing_since
-    if missing is not None and (last.finished_at is None or last.finished_at <= missing):
+    return _keep(observed, database, wanted, now)
+
+
+def _keep(observed: Observed, database: Database, wanted: Wanted, now: datetime) -> Plan:
+    """See that what was provided is still there, and serve what asks for a rotation."""
+    if _secret_is_missing(observed):
         return _start(observed, wanted, Asked("create", MISSING_SECRET))
     return _rotate(observed, database, wanted, now)
 
 
-def _mend(observed: Observed, wanted: Wanted, failed: Entry, now: datetime) -> Plan:
+def _secret_is_missing(observed: Observed) -> bool:
+    missing, success = observed.secret_missing_since, _last_success(observed)
+    return missing is not None and (success is None or success.finished_at is None or success.finished_at <= missing)
+
+
+def _mend(observed: Observed, database: Database, wanted: Wanted, now: datetime) -> Plan:
     """After a failure: recover lost credentials, try again, or keep what still works."""
-    instance = wanted.instance
+    instance, failed = wanted.instance, observed.ledger.last
+    if failed is None:
+        raise ValueError("nothing has failed")
     if failed.type == "create" and failed.reason == Reason.CREDENTIALS_LOST and "rotate" in instance.calls:
         return _start(observed, wanted, Asked("rotate", RECOVERY))
     if failed.type != "rotate" or failed.request == RECOVERY or instance.phase != "Bound":
         return _again(observed, wanted, failed, now)
     # A rotation that may have changed something is seen through, whether it is still asked for or not.
-    acted = any(entry.may_have_acted for entry in observed.ledger.attempts(failed))
-    database = observed.database
-    if not acted and database is not None and wish_of(observed, database, now).request is None:
-        return Plan(verdict=ready(_last_success(observed) or failed))
+    if any(entry.may_have_acted for entry in observed.ledger.attempts(failed)):
+        return _rotate_again(observed, wanted, failed, now)
+    return _keep(observed, database, wanted, now)
+
+
+def _rotate_again(observed: Observed, wanted: Wanted, failed: Entry, now: datetime) -> Plan:
+    """Try a failed rotation again; meanwhile the Database is as Ready as its Secret is there."""
     again = _again(observed, wanted, failed, now)
-    if again.step is not None or again.look_again is None:
+    if again.look_again is None or _secret_is_missing(observed):
         return again
+    return replace(again, verdict=_still_earlier(failed))
+
+
+def _still_earlier(failed: Entry) -> Verdict:
     message = f"the Secret still carries the earlier credentials; their rotation failed: {failed.message}"
-    return replace(again, verdict=rotation_failed(message, failed))
+    return rotation_failed(message, failed)
 
 
 def _rotate(observed: Observed, database: Database, wanted: Wanted, now: datetime) -> Plan:
     """Serve what asks for a rotation; else there is nothing to do."""
-    wish = wish_of(observed, database, now)
+    wish, last = wish_of(observed, database, now), observed.ledger.last
     if wish.clear:
-        return Plan(ClearRotate(database), ready(observed.ledger.last))
+        return Plan(ClearRotate(database), ready(_last_success(observed)))
     if wish.request is None:
-        return Plan(verdict=ready(observed.ledger.last), look_again=wish.next_at)
+        return Plan(verdict=ready(_last_success(observed)), look_again=wish.next_at)
     if "rotate" not in wanted.instance.calls:
         message = f"rotation is asked for, but DatabaseClass {wanted.instance.class_name!r} has no rotate operation"
-        return Plan(verdict=rotation_failed(message, observed.ledger.last))
+        return Plan(verdict=rotation_failed(message, last))
+    if last is not None and not last.succeeded and last.request == wish.request:
+        return _rotate_again(observed, wanted, last, now)
     return _start(observed, wanted, Asked("rotate", wish.request))
 
 
-def _keep_if_bound(observed: Observed, verdict: Verdict) -> Plan:
+def _keep_if_bound(observed: Observed, verdict: Verdict, now: datetime) -> Plan:
     """A database that exists stays usable while its class or endpoint is being mended."""
     instance = observed.instance
     if instance is not None and (running := _running(observed, instance)) is not None:
         return running
-    if instance is not None and instance.phase == "Bound":
-        return Plan(verdict=ready(observed.ledger.last))
-    return Plan(verdict=verdict)
+    database = observed.database
+    if instance is None or instance.phase != "Bound" or database is None:
+        return Plan(verdict=verdict)
+    if wish_of(observed, database, now).request is not None:
+        return Plan(verdict=rotation_failed(f"rotation is asked for, but {verdict.message}", observed.ledger.last))
+    return Plan(verdict=ready(_last_success(observed)))
 
 
 def _request(observed: Observed) -> Request | Verdict:
@@ -194,9 +226,14 @@ def _claim(observed: Observed, claim: ClaimInstance, now: datetime) -> Plan:
     holder = observed.namesake
     if holder is None:
         return Plan(claim, working(ConditionReason.PROVISIONING, "claiming the database's name on its server"))
-    if holder.phase == "Released" and (
-        holder.claim is None or (holder.claim.namespace, holder.claim.name) == observed.key
-    ):
+    own = holder.claim is not None and (holder.claim.namespace, holder.claim.name) == observed.key
+    if holder.phase == "Released" and own and _namespace_is_younger(observed, holder):
+        message = (
+            f"a namespace {observed.key[0]!r} that was deleted has left the database of this name; an administrator "
+            f"hands it over by removing spec.claimRef of DatabaseInstance {holder.metadata.name}"
+        )
+        return Plan(verdict=stalled(ConditionReason.NAME_TAKEN, message), look_again=now + CONTENDER_INTERVAL)
+    if holder.phase == "Released" and (own or holder.claim is None):
         return Plan(
             AdoptInstance(holder, claim.database),
             working(ConditionReason.PROVISIONING, "taking over what was retained"),
@@ -207,6 +244,17 @@ def _claim(observed: Observed, claim: ClaimInstance, now: datetime) -> Plan:
         "apply this Database under another name"
     )
     return Plan(verdict=stalled(ConditionReason.NAME_TAKEN, message), look_again=now + CONTENDER_INTERVAL)
+
+
+def _namespace_is_younger(observed: Observed, holder: DatabaseInstance) -> bool:
+    """Whether the claim was made in an earlier namespace of this name, which may have been another tenant's.
+
+    A restored backup has its namespaces before its claims, or an administrator to hand them over.
+    """
+    namespace, claimed_at = observed.namespace, holder.metadata.created_at
+    if namespace is None or namespace.metadata.created_at is None or claimed_at is None:
+        return True
+    return namespace.metadata.created_at > claimed_at
 
 
 def _running(observed: Observed, instance: DatabaseInstance) -> Plan | None:
@@ -249,9 +297,10 @@ def _start_job(observed: Observed, entry: Entry) -> Step:
 def _verdict_while(observed: Observed, instance: DatabaseInstance, entry: Entry) -> Verdict:
     if observed.database is not None and observed.database.metadata.terminating:
         return working(ConditionReason.DELETING, f"Operation {entry.name} ({entry.type}) is under way")
-    if instance.phase == "Bound":
-        return ready(_last_success(observed) or entry)
     failed = next((e for e in reversed(observed.ledger.attempts(entry)) if not e.running), None)
+    if instance.phase == "Bound" and not _secret_is_missing(observed):
+        # What a failed rotation said stays until the next has ended: one event, not two an attempt.
+        return ready(_last_success(observed) or entry) if failed is None else _still_earlier(failed)
     if failed is None:
         return working(ConditionReason.PROVISIONING, f"Operation {entry.name} is under way")
     # The reason stays until an attempt brings another: a server that is away is one event, not two a minute.
@@ -277,7 +326,7 @@ def _refreeze(observed: Observed, instance: DatabaseInstance, frozen: Frozen) ->
         return None
     if _same_identity(instance, frozen):
         return Plan(UpdateInstance(instance, replace(frozen, deletion_policy=policy)))
-    if not observed.ledger.may_exist:
+    if not observed.may_exist:
         return Plan(DeleteInstance(instance))
     message = (
         f"DatabaseClass {frozen.class_name!r} was edited and now names another database than the one that "
@@ -313,7 +362,8 @@ def _again(observed: Observed, wanted: Wanted, failed: Entry, now: datetime) -> 
         return _start(observed, wanted, Asked(failed.type, failed.request))
     deleting = failed.type == "delete"
     given_up = failed.outcome == Outcome.STALLED or exhausted(observed.ledger, failed, retry)
-    verdict = (stalled if given_up else working)(failed.reason, failed.message, entry=failed, deleting=deleting)
+    message = failed.message + RELEASE if deleting else failed.message
+    verdict = (stalled if given_up else working)(failed.reason, message, entry=failed, deleting=deleting)
     return Plan(verdict=verdict, look_again=due)
 
 
@@ -322,14 +372,16 @@ def _start(observed: Observed, wanted: Wanted, asked: Asked) -> Plan:
     deleting = asked.kind == "delete"
     if endpoint is None:
         message = f"DatabaseEndpoint {instance.endpoint!r} does not exist; it goes on as soon as it is there"
+        message += RELEASE if deleting else ""
         return Plan(verdict=stalled(ConditionReason.ENDPOINT_MISSING, message, deleting=deleting))
     if missing := _missing_secret(observed):
-        return Plan(verdict=stalled(Reason.ENDPOINT_INVALID, missing, deleting=deleting))
+        message = missing + RELEASE if deleting else missing
+        return Plan(verdict=stalled(Reason.ENDPOINT_INVALID, message, deleting=deleting))
     spec = operation_spec(observed, instance, asked, None if deleting else wanted.secret)
     limits = Limits(endpoint.max_concurrent_jobs, endpoint.operations_per_minute)
     message = f"starting Operation {asked.kind} on {instance.endpoint!r}"
     if instance.phase == "Bound" and asked.kind == "rotate":
-        return Plan(StartOperation(spec, limits), ready(observed.ledger.last))
+        return Plan(StartOperation(spec, limits), ready(_last_success(observed)))
     reason = ConditionReason.DELETING if deleting else ConditionReason.PROVISIONING
     return Plan(StartOperation(spec, limits), working(reason, message))
 
@@ -344,19 +396,19 @@ def _end(observed: Observed, now: datetime) -> Plan:
     """Bring about that nothing is left, or that what is to be retained is left alone."""
     instance, database = observed.instance, observed.database
     if instance is None:
-        if database is not None and FINALIZER in database.metadata.finalizers:
-            return Plan(RemoveFinalizer(database))
-        return Plan()
-    if database is not None and ABANDON in database.metadata.annotations:
-        return Plan(DeleteInstance(instance), working(ConditionReason.DELETING, "abandoned: nothing is called"))
+        return _let_go(observed)
+    if ABANDON in instance.metadata.annotations or (database is not None and ABANDON in database.metadata.annotations):
+        return _abandon(observed, instance)
     if (running := _running(observed, instance)) is not None:
         return running
     policy = _policy(observed, instance)
     if policy != instance.deletion_policy:
         return Plan(UpdateInstance(instance, refrozen(instance, policy)))
-    ledger = observed.ledger
-    last = ledger.last
-    if not ledger.may_exist or (last is not None and last.type == "delete" and last.succeeded):
+    last = observed.ledger.last
+    if last is None and _unexplained(observed, instance):
+        # Nothing says that nothing was made: a claim that came back without its Operations.
+        return _release(observed, instance)
+    if not observed.may_exist or (last is not None and last.type == "delete" and last.succeeded):
         return Plan(DeleteInstance(instance), working(ConditionReason.DELETING, "giving up the claim"))
     if policy == "Retain" or "delete" not in instance.calls or _unexplained(observed, instance):
         return _release(observed, instance)
@@ -366,6 +418,16 @@ def _end(observed: Observed, now: datetime) -> Plan:
     if last is not None and last.type == "delete":
         return _again(observed, wanted, last, now)
     return _start(observed, wanted, Asked("delete"))
+
+
+def _abandon(observed: Observed, instance: DatabaseInstance) -> Plan:
+    """Give the claim up without a call. A Job under way is told that nobody waits for it."""
+    verdict = working(ConditionReason.DELETING, "abandoned: nothing is called")
+    last = observed.ledger.last
+    if last is not None and last.running:
+        message = f"abandoned by the annotation {ABANDON}"
+        return Plan(ReportLost(last, Reason.OPERATION_SUPERSEDED, message), verdict)
+    return Plan(DeleteInstance(instance), verdict)
 
 
 def _unexplained(observed: Observed, instance: DatabaseInstance) -> bool:
@@ -380,6 +442,10 @@ def _release(observed: Observed, instance: DatabaseInstance) -> Plan:
     """Retain: the database stays, and so does the claim, so that nobody else gets it."""
     if instance.phase != "Released":
         return Plan(SetPhase(instance, "Released"), working(ConditionReason.DELETING, "the database is retained"))
+    return _let_go(observed)
+
+
+def _let_go(observed: Observed) -> Plan:
     database = observed.database
     if database is not None and FINALIZER in database.metadata.finalizers:
         return Plan(RemoveFinalizer(database))
@@ -395,14 +461,27 @@ def _policy(observed: Observed, instance: DatabaseInstance) -> DeletionPolicy:
 
 
 def _tidy(observed: Observed) -> Step | None:
-    """Take back rights and passwords that no running Operation needs."""
-    running = {entry.name for entry in observed.entries if entry.running}
+    """Take back rights and passwords that no running Operation needs, and close what no claim waits for."""
     for entry in observed.entries:
-        if entry.name in observed.accounts and entry.name not in running:
+        if entry.name in observed.accounts and not entry.running:
             return RevokeRights(entry)
+        if _stray(observed, entry):
+            message = "no claim waits for it any more"
+            return ReportLost(entry, Reason.JOB_LOST, message, called=entry.name in observed.accounts)
     last = observed.ledger.last
-    needed = f"{last.instance}-{last.sequence}" if last is not None and not last.succeeded else ""
-    for name in sorted(observed.passwords):
-        if name != needed:
-            return DeletePassword(name)
+    needed = {password_name(entry) for entry in observed.entries if entry.running}
+    if last is not None and not last.succeeded:
+        needed.add(password_name(last))
+    for name in sorted(observed.passwords - needed):
+        return DeletePassword(name)
     return None
+
+
+def _stray(observed: Observed, entry: Entry) -> bool:
+    """Whether nobody else will ever close it: it runs for a claim that is gone, and has no Job.
+
+    It would keep a slot of its endpoint for ever; a backup restored without its statuses is full of such.
+    """
+    job, instance = observed.jobs.get(entry.name), observed.instance
+    ended = job is None or bool(job.finished)
+    return entry.running and ended and (instance is None or entry.instance_uid != instance.metadata.uid)

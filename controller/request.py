@@ -88,8 +88,11 @@ def refrozen(instance: DatabaseInstance, policy: DeletionPolicy) -> Frozen:
 def completed(instance: DatabaseInstance, cls: DatabaseClass, frozen: Frozen) -> Frozen | None:
     """A bound instance with the operations that its class has gained since; None when it has gained none.
 
-    Only those whose inputs cannot have changed meanwhile: what users may edit was not frozen for them.
+    Only while the class still means the same database, and only operations whose inputs cannot have changed meanwhile:
+    what users may edit was not frozen for them.
     """
+    if instance.driver != frozen.driver or normalise(instance.identity) != normalise(frozen.identity):
+        return None
     gained = {
         kind: call
         for kind, call in frozen.calls
@@ -115,7 +118,7 @@ def operation_spec(
     endpoint = observed.endpoint
     if endpoint is None or instance.claim is None:
         raise ValueError("an Operation needs an endpoint and a claim")
-    sequence, attempt = observed.ledger.turn(kind)
+    sequence, attempt = observed.ledger.turn(kind, asked.request, instance.claim.uid)
     spec = OperationSpec(
         type=kind,
         sequence=sequence,
@@ -132,7 +135,7 @@ def operation_spec(
         requested_by=requester(observed, asked),
         basis=basis_of(observed),
         request=asked.request,
-        recoverable=observed.ledger.may_exist or adopts(observed.database),
+        recoverable=observed.may_exist or adopts(observed.database),
     )
     return _bound(spec)
 

@@ -28,7 +28,7 @@ class Wish:
 
 def wish_of(observed: Observed, database: Database, now: datetime) -> Wish:
     """What `database` asks for, given what its ledger and its status say was done."""
-    served = _last_annotated(observed.ledger)
+    served = _last_annotated(observed.ledger, database)
     asked = database.metadata.annotations.get(ROTATE)
     if asked is not None and not _handled(asked, served, database):
         return Wish(by_annotation(asked))
@@ -59,9 +59,15 @@ def last_rotated(observed: Observed, database: Database) -> datetime | None:
 
 
 def rotate_handled(observed: Observed, database: Database) -> str | None:
-    """`status.rotateHandled`: the value last served, or the Operation that served an empty one."""
-    served = _last_annotated(observed.ledger)
-    if served is None:
+    """`status.rotateHandled`: the value last served, or the Operation that served an empty one.
+
+    Of the latter only once the annotation is gone: told before, it would count as asked for again.
+    """
+    served = _last_annotated(observed.ledger, database)
+    uncleared = (
+        served is not None and annotation_value(served.request) == database.metadata.annotations.get(ROTATE) == ""
+    )
+    if served is None or uncleared:
         told: str | None = database.status.get("rotateHandled")
         return told
     return annotation_value(served.request) or served.name
@@ -79,8 +85,10 @@ def _last_rotation(ledger: Ledger) -> Entry | None:
     return next((e for e in reversed(ledger.own) if e.type == "rotate" and e.succeeded), None)
 
 
-def _last_annotated(ledger: Ledger) -> Entry | None:
-    rotations = (e for e in reversed(ledger.own) if e.type == "rotate" and e.succeeded)
+def _last_annotated(ledger: Ledger, database: Database) -> Entry | None:
+    """The latest rotation that an annotation of this very Database asked for, not of one that had the claim before."""
+    uid = database.metadata.uid
+    rotations = (e for e in reversed(ledger.own) if e.type == "rotate" and e.succeeded and e.database_uid == uid)
     return next((e for e in rotations if annotation_value(e.request) is not None), None)
 
 

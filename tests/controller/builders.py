@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, Metadata
 from api.labels import FINALIZER, LABEL_ENDPOINT_CREDENTIALS
@@ -19,6 +19,7 @@ from controller.request import Request
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 KEY = ("team-a", "shop")
 OPERATOR = "dbaas-system"
+T = TypeVar("T")
 
 
 def time(moment: datetime) -> str:
@@ -94,6 +95,14 @@ def instance(phase: str = "Pending", uid: str = "uid-team-a-shop", **frozen: Any
             "status": {"phase": phase},
         }
     )
+
+
+def annotated(object_: T, key: str, value: str) -> T:
+    """`object_` with one more annotation."""
+    held: Any = object_
+    annotations = {**held.metadata.annotations, key: value}
+    changed: T = replace(held, metadata=replace(held.metadata, annotations=annotations))
+    return changed
 
 
 def job(name: str, finished: str = "", reason: str = "") -> JobState:

@@ -87,9 +87,9 @@ def test_the_wait_is_the_same_whenever_it_is_asked_for() -> None:
 def test_attempts_count_within_a_request_and_requests_count_on() -> None:
     ledger = attempts(Reason.PROCEDURE_FAILED)
 
-    assert ledger.turn("create") == (1, 2)
-    assert ledger.turn("delete") == (2, 1)
+    assert ledger.turn("create", "", "uid-team-a-shop") == (1, 2)
+    assert ledger.turn("delete", "", "uid-team-a-shop") == (2, 1)
 
 
 def test_a_request_that_succeeded_is_not_retried() -> None:
-    assert attempts(Reason.SUCCEEDED).turn("create") == (2, 1)
+    assert attempts(Reason.SUCCEEDED).turn("create", "", "uid-team-a-shop") == (2, 1)

@@ -403,7 +403,9 @@ class TestEnding:
 
         assert decided.step is None
         assert decided.verdict is not None
-        assert decided.verdict.message == "deletion: as reported"
+        assert decided.verdict.message.startswith(
+            "deletion: as reported; spec.deletionPolicy: Retain lets it go without"
+        )
         assert decided.look_again is not None
 
     def test_retain_releases_the_instance_and_calls_nothing(self) -> None:
