@@ -168,7 +168,8 @@ class Model:
                 self.running_jobs.discard(entry.name)
                 self.ended_jobs.add(entry.name)
                 succeeded = reason is Reason.SUCCEEDED
-                if succeeded or called:
+                # What was there before is not this claim's.
+                if succeeded or (called and reason is not Reason.ALREADY_EXISTS):
                     self.exists = entry.type != "delete"
                 if reason is not None:
                     self.close(entry, reason, called=called or succeeded)
