@@ -108,7 +108,7 @@ class Proxy:
         self._target = urlsplit(server)
         self._trust = trust
         self._deliver = deliver
-        self._gate = gate or Gate()
+        self.gate = gate or Gate()
         self._scheme = "https" if certificate else "http"
         self._context: ssl.SSLContext | None = None
         if certificate is not None:
@@ -189,12 +189,12 @@ class Proxy:
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
                 token = self.headers.get("Authorization", "").removeprefix("Bearer ")
                 asked = Asked(self.command, self.path, token)
-                if (fault := proxy._gate.arrives(asked)) is not None:
+                if (fault := proxy.gate.arrives(asked)) is not None:
                     self.fail(fault)
                     return
                 self.upstream.request(self.command, self.path, body or None, headers)
                 answer = self.upstream.getresponse()
-                fault = proxy._gate.answered(asked, answer.status)
+                fault = proxy.gate.answered(asked, answer.status)
                 if asked.watches and answer.status == 200 and fault is None:
                     self.stream(answer)
                     return

@@ -68,6 +68,8 @@ class Estate:
     client: Client
     kubelet: Kubelet
     controller: Controller
+    way: Proxy
+    """The controller's, to the API server; its `gate` may be another."""
     engines: list[Engine]
     stops: dict[Key, int] = field(default_factory=dict)
     """Where the next process of an Operation's type is to be killed; said once."""
@@ -139,7 +141,9 @@ class Applied:
             status = (self.get() or {}).get("status") or {}
             ready = {c["type"]: c["status"] for c in status.get("conditions") or ()}.get("Ready")
             last = (self.operations() or [{"spec": {}}])[-1]
-            done = (last["spec"].get("type"), (last.get("status") or {}).get("outcome")) == (kind, "Succeeded")
+            # A create whose credentials were lost on their way is followed by a rotation.
+            served = last["spec"].get("type") in (kind, "rotate")
+            done = served and (last.get("status") or {}).get("outcome") == "Succeeded"
             assert ready == "True", self.describe()
             assert done, self.describe()
             left = sorted(line.split()[0] for line in self.remains())
@@ -216,7 +220,7 @@ def running_estate(folder: Path) -> Iterator[Estate]:
         way = stack.enter_context(Proxy(api.url, api.trust, gate=Gate()))
         controller = Controller(_environment(api, folder, way, environment), folder / "controller.log")
         stack.callback(controller.stop)
-        estate = Estate(api, client, kubelet, controller, engines)
+        estate = Estate(api, client, kubelet, controller, way, engines)
         kubelet.started = estate.begin
         for engine in engines:
             _offer(client, engine, authority)
