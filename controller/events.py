@@ -9,6 +9,7 @@ from typing import Any
 
 from api.kinds import Database
 from api.resources import API_VERSION, DATABASES, EVENTS
+from controller.news import News
 from kube.client import FIELD_MANAGER, Client
 from kube.errors import KubeError
 
@@ -25,8 +26,8 @@ class Recorder:
         self._client = client
         self._pod = pod
 
-    def record(self, database: Database, *, normal: bool, reason: str, note: str) -> None:
-        """Tell that `reason` is now true of `database`."""
+    def record(self, database: Database, news: News) -> None:
+        """Tell `news` of `database`."""
         metadata = database.metadata
         manifest: dict[str, Any] = {
             "metadata": {"name": f"{metadata.name}.{secrets.token_hex(8)}", "namespace": metadata.namespace},
@@ -34,9 +35,9 @@ class Recorder:
             "reportingController": FIELD_MANAGER,
             "reportingInstance": self._pod,
             "action": "Reconcile",
-            "type": "Normal" if normal else "Warning",
-            "reason": reason,
-            "note": note[:NOTE_LIMIT],
+            "type": "Normal" if news.normal else "Warning",
+            "reason": news.reason,
+            "note": news.note[:NOTE_LIMIT],
             "regarding": {
                 "apiVersion": API_VERSION,
                 "kind": DATABASES.kind,
@@ -50,4 +51,4 @@ class Recorder:
             self._client.create(EVENTS, manifest)
         except KubeError as error:
             # A terminating namespace takes no new objects; that is no fault.
-            log.debug("event not written", extra={"reason": reason, "error": error.message})
+            log.debug("event not written", extra={"reason": news.reason, "error": error.message})

@@ -6,13 +6,14 @@ import logging
 import threading
 from datetime import UTC, datetime
 
-from api.kinds import Database, DatabaseInstance
-from api.reasons import CONDITION_READY, ConditionReason, Outcome
+from api.kinds import DatabaseInstance
+from api.reasons import ConditionReason, Outcome
 from api.resources import DATABASES
 from controller.apply import Applier, NoSlot
 from controller.events import Recorder
 from controller.ledger import Entry
 from controller.metrics import Metrics
+from controller.news import news_of_status, news_of_step
 from controller.observed import JobState, Observed
 from controller.plan import Plan, plan
 from controller.queue import Queue
@@ -117,6 +118,9 @@ class Reconciler:
                     self._look_again(key, decided, now)
                     return
                 self._applier.apply(key, decided.step)
+                news = news_of_step(decided.step)
+                if news is not None and observed.database is not None:
+                    self._recorder.record(observed.database, news)
                 observed = self._observe(key, orphan)
             log.error("plan does not converge", extra={"database": "/".join(key)})
         except NoSlot as wait:
@@ -156,13 +160,8 @@ class Reconciler:
         for cache in self._world.databases:
             if cache.watches(metadata.namespace):
                 cache.remember(answer)
-        if _news(database, verdict):
-            self._recorder.record(
-                database,
-                normal=verdict.ready or (verdict.reconciling and verdict.entry is None),
-                reason=verdict.reason,
-                note=verdict.message,
-            )
+        for news in news_of_status(database, verdict, status):
+            self._recorder.record(database, news)
 
     def _operation_changed(self, old: Entry | None, new: Entry | None) -> None:
         entry = new or old
@@ -196,13 +195,6 @@ def _can_wait(decided: Plan) -> bool:
     if isinstance(decided.step, SetPhase):
         return decided.verdict is not None and decided.verdict.ready
     return decided.step is None or isinstance(decided.step, RevokeRights | DeletePassword)
-
-
-def _news(database: Database, verdict: Verdict) -> bool:
-    """Whether Ready changes its status or its reason."""
-    conditions = database.status.get("conditions") or ()
-    ready = next((c for c in conditions if c["type"] == CONDITION_READY), None)
-    return ready is None or (ready["status"] == "True", ready["reason"]) != (verdict.ready, verdict.reason)
 
 
 def _audit(entry: Entry) -> None:

@@ -372,8 +372,11 @@ def _touch(model: Model, held: Database, action: Sequence[Any]) -> None:
                 if value != metadata.annotations.get(ROTATE):
                     model.ask(f"annotation:{value}")
             model.database = replace(held, metadata=replace(metadata, annotations=rest))
-        case ("schedule", wanted):
-            model.database = replace(held, rotate_every=timedelta(hours=1) if wanted else None)
+        case ("schedule", seconds):
+            # 0: it is taken away.
+            model.database = replace(held, rotate_every=timedelta(hours=1) if seconds else None)
+            model.now += timedelta(seconds=seconds)
+            model.ask(SCHEDULE)
         case ("relabel", value):
             model.database = replace(held, metadata=replace(metadata, labels={"team": value}))
         case ("policy", policy):

@@ -1,0 +1,50 @@
+"""What Events tell a user: Ready changing its reason, rotations, adoption, release, recovery. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from api.kinds import Database
+from api.reasons import CONDITION_READY, ConditionReason
+from api.requests import MISSING_SECRET, RECOVERY
+from controller.status import Verdict
+from controller.steps import AdoptInstance, SetPhase, StartOperation, Step
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One Event."""
+
+    reason: str
+    note: str
+    normal: bool = True
+
+
+def news_of_status(database: Database, verdict: Verdict, status: Mapping[str, Any]) -> Iterator[News]:
+    """What a status that was just written says that the one before did not."""
+    rotated = status.get("lastRotated")
+    if rotated is not None and rotated != database.status.get("lastRotated"):
+        yield News("Rotated", f"the credentials were rotated at {rotated}; restart what does not read its Secret anew")
+    conditions = database.status.get("conditions") or ()
+    former = next((c for c in conditions if c["type"] == CONDITION_READY), None)
+    if former is None or (former["status"] == "True", former["reason"]) != (verdict.ready, verdict.reason):
+        normal = verdict.ready or (verdict.reconciling and verdict.entry is None)
+        yield News(verdict.reason, verdict.message, normal and verdict.reason != ConditionReason.ROTATION_FAILED)
+
+
+def news_of_step(step: Step) -> News | None:
+    """What a step that was just carried out means to the user."""
+    match step:
+        case AdoptInstance(instance, _):
+            return News(
+                "Adopted", f"took over the database that DatabaseInstance {instance.metadata.name} had retained"
+            )
+        case SetPhase(instance, "Released"):
+            return News("Released", f"the database is kept; DatabaseInstance {instance.metadata.name} holds its name")
+        case StartOperation(spec) if spec.request == RECOVERY and spec.attempt == 1:
+            return News("Recovering", "the credentials never reached the Secret; they are being reset", normal=False)
+        case StartOperation(spec) if spec.request == MISSING_SECRET and spec.attempt == 1:
+            return News("SecretMissing", "the Secret was deleted or emptied; it is being written again", normal=False)
+    return None
