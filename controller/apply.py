@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +23,7 @@ from api.resources import (
     SERVICE_ACCOUNTS,
     Resource,
 )
+from controller.ledger import Entry
 from controller.manifests import (
     account_manifest,
     frozen_manifest,
@@ -206,24 +206,35 @@ class Applier:
     def _start_job(self, step: StartJob) -> None:
         entry, namespace = step.entry, self._settings.namespace
         self._world.accounts.remember(self._ensure(SERVICE_ACCOUNTS, account_manifest(entry, namespace)))
-        grants: list[Callable[[], Any]] = []
-        if entry.writes_secret:
-            grants.append(lambda: self._ensure(ROLES, role_manifest(entry)))
-            grants.append(lambda: self._ensure(ROLE_BINDINGS, role_binding_manifest(entry, namespace)))
         if entry.generated:
             password = secrets.token_urlsafe(PASSWORD_BYTES)
-            grants.append(lambda: self._ensure(SECRETS, password_manifest(entry, namespace, password)))
+            self._ensure(SECRETS, password_manifest(entry, namespace, password))
+        job = self._pool.submit(self._ensure, JOBS, job_manifest(entry, step.endpoint, namespace, self._settings.job))
+        # Beside the Job: its container takes a hundred times as long to start, and waits for its rights.
+        refused = self._grant(entry)
+        manifest = job.result()
+        if refused is None:
+            self._world.jobs.remember(manifest)
+            return
+        self._delete(JOBS, entry.name, namespace=namespace, uid=manifest["metadata"]["uid"])
+        if isinstance(refused, NotFound) or (isinstance(refused, Forbidden) and refused.namespace_terminating):
+            message = f"namespace {entry.database[0]!r} is going away: its Secret cannot be written"
+            self._report(entry.name, Reason.SECRET_REFUSED, message, called=False)
+            return
+        raise refused
+
+    def _grant(self, entry: Entry) -> KubeError | None:
+        """Let the Job write its Secret; what stands against it, if anything does."""
+        if not entry.writes_secret:
+            return None
+        binding = role_binding_manifest(entry, self._settings.namespace)
+        bound = self._pool.submit(self._ensure, ROLE_BINDINGS, binding)
         try:
-            for grant in [self._pool.submit(grant) for grant in grants]:
-                grant.result()
-        except (Forbidden, NotFound) as error:
-            if isinstance(error, NotFound) or error.namespace_terminating:
-                message = f"namespace {entry.database[0]!r} is going away: its Secret cannot be written"
-                self._report(entry.name, Reason.SECRET_REFUSED, message, called=False)
-                return
-            raise
-        job = job_manifest(entry, step.endpoint, namespace, self._settings.job)
-        self._world.jobs.remember(self._ensure(JOBS, job))
+            self._ensure(ROLES, role_manifest(entry))
+            bound.result()
+        except KubeError as error:
+            return error
+        return None
 
     def _ensure(self, resource: Resource, manifest: dict[str, Any]) -> dict[str, Any]:
         try:

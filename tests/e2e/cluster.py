@@ -210,7 +210,8 @@ class Cluster:
         self.kubectl("rollout", "status", deployment, "-n", OPERATOR, f"--timeout={seconds}s")
 
     def scale(self, component: str, replicas: int) -> None:
-        """Run so many pods of `controller` or `webhook`, and wait until it is so."""
+        """Run so many pods of `controller` or `webhook`, and wait until it is so, also for those that go away."""
         self.kubectl("scale", f"deployment/{RELEASE}-{component}", "-n", OPERATOR, f"--replicas={replicas}")
-        eventually(lambda: len(self.pods_of(component)) == replicas, f"{replicas} pods of {component}")
+        selector = f"app.kubernetes.io/component={component}"
+        eventually(lambda: len(self.find(PODS, OPERATOR, selector)) == replicas, f"{replicas} pods of {component}")
         self.wait_rollout(component)
