@@ -135,6 +135,12 @@ class Applied:
         ]
         return found + ([f"Secret {self.secret_name}"] if self.secret() is not None else [])
 
+    def jobs_rights(self) -> list[str]:
+        """What is left of its Jobs' rights: all but the claim, the Secret, and the Role that looks after the Secret."""
+        instances = self.cluster.find(INSTANCES, None, self._labels)
+        kept = {*(instance["metadata"]["name"] for instance in instances), self.secret_name}
+        return [line for line in self.remains() if line.split()[1] not in kept]
+
     def active_jobs(self) -> list[str]:
         """Names of its Jobs that have not ended."""
         names = [job["metadata"]["name"] for job in self.cluster.find(JOBS, OPERATOR, self._labels)]

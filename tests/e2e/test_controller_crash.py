@@ -103,7 +103,7 @@ def test_a_controller_killed_after_each_write_of_a_create_and_a_delete_has_eithe
     """After the instance, the Operation, the account, the rights, the Job, the report, the status, and so on."""
     shop = scene.apply()
     with Killed(cluster, tmp_path) as killed:
-        killed.until(lambda: shop.condition().get("status") == "True" and clean(shop), [shop])
+        killed.until(lambda: shop.condition().get("status") == "True" and not shop.jobs_rights(), [shop])
         creating = list(killed.moments)
         assert shop.wait_ready()["database"] == shop.identity
 
@@ -114,12 +114,6 @@ def test_a_controller_killed_after_each_write_of_a_create_and_a_delete_has_eithe
     assert {"PATCH databaseinstances/status", "PATCH databases/status", "DELETE serviceaccounts"} <= {*creating}
     assert [effect.procedure for effect in shop.effects] == ["create", "delete"]
     assert [operation["spec"]["type"] for operation in shop.operations()] == ["create", "delete"]
-
-
-def clean(database: Applied) -> bool:
-    """Whether nothing is left of a Job's rights."""
-    kinds = {line.split()[0] for line in database.remains()}
-    return kinds == {"DatabaseInstance", "Secret"}
 
 
 @pytest.mark.usefixtures("alone")
@@ -140,7 +134,7 @@ def test_each_answer_may_get_lost_once(cluster: Cluster, scene: Scene, tmp_path:
         process.start()
         for database in databases:
             database.wait_ready()
-            eventually(lambda database=database: clean(database), "no rights are left")  # type: ignore[misc]
+            eventually(lambda database=database: database.jobs_rights() == [], "no rights are left")  # type: ignore[misc]
             database.delete()
         for database in databases:
             database.wait_gone()
@@ -162,7 +156,7 @@ def test_two_controllers_that_both_believe_to_lead_do_nothing_twice(
         databases = [scene.apply(f"db{number}") for number in range(6)]
         for database in databases:
             database.wait_ready()
-            eventually(lambda database=database: clean(database), "no rights are left")  # type: ignore[misc]
+            eventually(lambda database=database: database.jobs_rights() == [], "no rights are left")  # type: ignore[misc]
         for database in databases:
             database.delete()
         for database in databases:

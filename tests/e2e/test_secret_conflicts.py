@@ -102,4 +102,4 @@ def test_rights_that_cannot_be_granted_are_waited_for(cluster: Cluster, scene: S
     shop.wait_ready(90)
 
     assert len(shop.effects) == 1
-    eventually(lambda: len(shop.remains()) == 2, "only instance and Secret are left")
+    eventually(lambda: shop.jobs_rights() == [], "no rights of Jobs are left")
