@@ -1,58 +1,150 @@
-"""The files of examples/postgresql, installed for a test: as they are, but for names, addresses and the image."""
+"""The files of examples/, installed for a test: as they are, but for names, addresses and the image."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import pymysql
 import yaml
 
 from api.labels import LABEL_ENDPOINT_CREDENTIALS
-from api.resources import CLASSES, ENDPOINTS, SECRETS
+from api.resources import CLASSES, DATABASES, ENDPOINTS, SECRETS
 from kube.client import Object
 from tests.e2e.cluster import MARK, OPERATOR
-from tests.e2e.scene import Scene, account_manifest
+from tests.e2e.scene import Applied, Scene, account_manifest
+from tests.servers.pki import Authority
 
-FOLDER = Path(__file__).parents[2] / "examples" / "postgresql"
+FOLDER = Path(__file__).parents[2] / "examples"
 OPERATOR_PASSWORD = "the example's 'operator' password"
 _DATABASE = "dbaas"
 
 
-def example(name: str) -> Object:
-    """The manifest in one of the files."""
-    manifest: Object = yaml.safe_load((FOLDER / name).read_text())
-    return manifest
+class LoginRefused(Exception):
+    """A server does not take these credentials."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server with the example procedures of its engine on it."""
+
+    engine: str
+    """The folder below examples/."""
+    host: str
+    """What pods connect to; the certificate is for it."""
+    address: str
+    """The same for this process."""
+    port: int
+    authority: Authority
+    password: str = OPERATOR_PASSWORD
+    """Of the operator's account."""
+
+    def login(self, secret: Mapping[str, str], database: str = "") -> tuple[str, str]:
+        """Log in as a Secret says, TLS verified; gives (user, database). Raises LoginRefused.
+
+        database: another one than the Secret's.
+        """
+        return _LOGINS[self.engine](self, {**secret, "database": database or secret["database"]})
+
+    def refuses(self, secret: Mapping[str, str], database: str = "") -> bool:
+        """Whether it does not let these credentials in."""
+        try:
+            self.login(secret, database)
+        except LoginRefused:
+            return True
+        return False
+
+
+def _postgresql(site: Site, secret: Mapping[str, str]) -> tuple[str, str]:
+    try:
+        with psycopg.connect(
+            host=site.host,
+            hostaddr=site.address,
+            port=int(secret["port"]),
+            user=secret["username"],
+            password=secret["password"],
+            dbname=secret["database"],
+            sslmode="verify-full",
+            sslrootcert=str(site.authority.file),
+        ) as connection:
+            row = connection.execute("SELECT current_user::text, current_database()::text").fetchone()
+    except psycopg.OperationalError as error:
+        raise LoginRefused(str(error)) from None
+    assert row is not None
+    return str(row[0]), str(row[1])
+
+
+def _mariadb(site: Site, secret: Mapping[str, str]) -> tuple[str, str]:
+    try:
+        with (
+            pymysql.connect(
+                host=site.address,
+                port=int(secret["port"]),
+                user=secret["username"],
+                password=secret["password"],
+                database=secret["database"],
+                ssl_ca=str(site.authority.file),
+                ssl_verify_cert=True,
+                ssl_verify_identity=True,
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SELECT SUBSTRING_INDEX(USER(), '@', 1), DATABASE()")
+            row = cursor.fetchone()
+    except pymysql.OperationalError as error:
+        raise LoginRefused(str(error)) from None
+    assert row is not None
+    return str(row[0]), str(row[1])
+
+
+_LOGINS: Mapping[str, Callable[[Site, Mapping[str, str]], tuple[str, str]]] = {
+    "postgresql": _postgresql,
+    "mariadb": _mariadb,
+}
 
 
 @dataclass(frozen=True)
 class Examples:
-    """A class and an endpoint from the examples, on the tests' server."""
+    """A class and an endpoint from the examples of one engine."""
 
     scene: Scene
+    site: Site
     name: str
     """Of both; nobody else's."""
 
     @classmethod
     def install(cls, scene: Scene) -> Examples:
-        """Run procedures.sql as a DBA would, and register class and endpoint as an administrator would."""
-        examples = cls(scene, f"{scene.name}-example")
+        """PostgreSQL's, on the tests' server: procedures.sql as a DBA would run it, and `register`."""
         server = scene.dbms.server
         if _DATABASE not in scene.dbms.databases():
             server.execute(f"CREATE DATABASE {_DATABASE}")
         variables = {"operator_password": OPERATOR_PASSWORD, "loopback_host": server.options.listen}
-        server.psql(FOLDER / "procedures.sql", database=_DATABASE, variables=variables)
+        server.psql(FOLDER / "postgresql" / "procedures.sql", database=_DATABASE, variables=variables)
+        dbms = scene.dbms
+        return cls.register(scene, Site("postgresql", dbms.host, server.options.listen, dbms.port, dbms.authority))
+
+    @classmethod
+    def register(cls, scene: Scene, site: Site) -> Examples:
+        """Class, endpoint and their Secrets, as an administrator would make them."""
+        examples = cls(scene, site, f"{scene.name}-example")
         cluster, name = scene.cluster, examples.name
-        cluster.create(SECRETS, account_manifest(f"{name}-account", "dbaas_operator", OPERATOR_PASSWORD))
+        cluster.create(SECRETS, account_manifest(f"{name}-account", "dbaas_operator", site.password))
         labels = {**MARK, LABEL_ENDPOINT_CREDENTIALS: "true"}
         metadata = {"name": f"{name}-ca", "namespace": OPERATOR, "labels": labels}
-        cluster.create(SECRETS, {"metadata": metadata, "stringData": {"ca.crt": scene.dbms.authority.pem}})
+        cluster.create(SECRETS, {"metadata": metadata, "stringData": {"ca.crt": site.authority.pem}})
         cluster.create(CLASSES, examples._named("class.yaml"))
         cluster.create(ENDPOINTS, examples._endpoint())
         return examples
 
+    def _file(self, name: str) -> Object:
+        manifest: Object = yaml.safe_load((FOLDER / self.site.engine / name).read_text())
+        return manifest
+
     def _named(self, file: str) -> Object:
-        manifest = example(file)
+        manifest = self._file(file)
         manifest["metadata"] = {"name": self.name, "labels": dict(MARK)}
         return manifest
 
@@ -60,23 +152,33 @@ class Examples:
         manifest = self._named("endpoint.yaml")
         manifest["spec"] |= {
             "className": self.name,
-            "host": self.scene.dbms.host,
-            "port": self.scene.dbms.port,
+            "host": self.site.host,
+            "port": self.site.port,
             "credentialsSecretRef": {"name": f"{self.name}-account"},
             "tls": {"caSecretRef": {"name": f"{self.name}-ca"}},
         }
         return manifest
 
-    def database(self) -> Object:
-        """database.yaml, in the scene's namespace and on the scene's endpoint."""
-        manifest = example("database.yaml")
-        manifest["metadata"]["namespace"] = self.scene.namespace
-        manifest["spec"]["endpoint"] = self.name
+    def database(self, name: str = "", *, namespace: str = "", **spec: Any) -> Object:
+        """database.yaml, in the scene's namespace and on the scene's endpoint, with fields of spec added."""
+        manifest = self._file("database.yaml")
+        manifest["metadata"]["namespace"] = namespace or self.scene.namespace
+        manifest["metadata"]["name"] = name or manifest["metadata"]["name"]
+        manifest["spec"] |= {"endpoint": self.name, **spec}
         return manifest
+
+    def apply(self, name: str = "", *, namespace: str = "", **spec: Any) -> Applied:
+        """Create that Database."""
+        manifest = self.scene.cluster.create(DATABASES, self.database(name, namespace=namespace, **spec))
+        return self.scene.applied(manifest["metadata"]["name"], manifest["metadata"]["namespace"])
+
+    def change_class(self, **spec: Any) -> None:
+        """Merge-patch its class's spec."""
+        self.scene.cluster.patch(CLASSES, self.name, {"spec": spec})
 
     def pod(self, name: str) -> Object:
         """pod.yaml under another name, with the image under test."""
-        manifest = example("pod.yaml")
+        manifest = self._file("pod.yaml")
         manifest["metadata"] = {"name": name, "namespace": self.scene.namespace}
         spec: dict[str, Any] = manifest["spec"]
         spec["containers"][0] |= {

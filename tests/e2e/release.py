@@ -16,6 +16,8 @@ from tests.e2e.scene import delete_databases
 CHART = Path(__file__).parents[2] / "chart"
 PARTS = {"webhook": "webhook", "controller": "controller", "job": "provisioner-job"}
 """Key of the chart's `images` → target of the Dockerfile."""
+INSPECTION = 5
+"""Seconds in which every Secret is looked at once."""
 SELECTOR = f"{LABEL}=true"
 _PROBE = {
     "apiVersion": "dbaas.bedag.ch/v1",
@@ -26,9 +28,10 @@ _PROBE = {
 
 
 def values(images: Mapping[str, str]) -> dict[str, Any]:
-    """The values that name the images under test."""
+    """The values that name the images under test, and have a missing Secret noticed while a test waits."""
     named = {part: images[target].rpartition(":") for part, target in PARTS.items()}
-    return {"images": {part: {"repository": name, "tag": tag} for part, (name, _, tag) in named.items()}}
+    images_of_parts = {part: {"repository": name, "tag": tag} for part, (name, _, tag) in named.items()}
+    return {"images": images_of_parts, "operations": {"inspectSecretsSeconds": INSPECTION}}
 
 
 def upgrade(cluster: Cluster, folder: Path, more: Mapping[str, Any] | None = None) -> None:
