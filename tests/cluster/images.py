@@ -22,7 +22,7 @@ from tests.cluster.settings import ClusterError, Settings
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {
-    "webhook": ("api", "kube", "webhook"),
+    "webhook": ("api", "policy", "kube", "webhook"),
     "controller": ("api", "kube", "controller"),
     "provisioner-job": ("api", "provisioner_job"),
 }
