@@ -12,7 +12,6 @@ from api.resources import SECRETS
 from tests.e2e.cluster import Cluster, eventually
 from tests.e2e.dbms import Dbms
 from tests.e2e.examples import FOLDER, OPERATOR_PASSWORD, Examples, Site
-from tests.e2e.release import sweep
 from tests.e2e.scene import Scene
 from tests.servers.mariadb import MariaDB
 from tests.servers.pki import Authority
@@ -25,7 +24,6 @@ def server(cluster: Cluster, dbms: Dbms) -> Iterator[MariaDB]:
     """A MariaDB that pods reach, with the example procedures installed as a DBA would."""
     with MariaDB.temporary(listen=dbms.server.options.listen) as server:
         yield server
-        sweep(cluster, seconds=60)
 
 
 @pytest.fixture(scope="module")
