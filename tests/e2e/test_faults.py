@@ -188,10 +188,13 @@ def usable(cluster: Cluster, endpoint: str) -> bool:
 def test_an_endpoint_that_changes_under_a_waiting_operation_sends_nothing_of_another_secret(
     cluster: Cluster, scene: Scene
 ) -> None:
-    """An Operation says which server, its Job's files say which account: both are of one moment, and judged then."""
+    """An Operation says which server, its Job's files say which account: both are of one moment, and judged then.
+
+    Room for one Role is room for the one that looks after the Secret, and not for the Job's.
+    """
     name = scene.add_account("unmarked", "not-for-this-server", "not-for-this-server")
     cluster.patch(SECRETS, name, {"metadata": {"labels": {LABEL_ENDPOINT_CREDENTIALS: None}}}, OPERATOR)
-    hard = {"count/roles.rbac.authorization.k8s.io": "0"}
+    hard = {"count/roles.rbac.authorization.k8s.io": "1"}
     quota(scene, hard)
     eventually(lambda: usable(cluster, scene.name), "the controller has judged the endpoint")
     shop = scene.apply()

@@ -71,7 +71,7 @@ def test_an_empty_annotation_rotates_once_and_is_removed(cluster: Cluster, examp
     assert shop.status["lastOperation"]["type"] == "rotate"
     events = [event for event in shop.events() if event["reason"] == "Rotated"]
     assert [event["type"] for event in events] == ["Normal", "Normal"]
-    assert "asked for by jane@example.test" in events[-1]["note"]
+    assert "restart what does not read its Secret anew" in events[-1]["note"]
     manifest = cluster.get(SECRETS, shop.secret_name, shop.namespace)
     assert manifest is not None
     assert manifest["metadata"]["annotations"][SEQUENCE] == "3"
