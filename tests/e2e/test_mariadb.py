@@ -12,6 +12,7 @@ from api.resources import SECRETS
 from tests.e2e.cluster import Cluster, eventually
 from tests.e2e.dbms import Dbms
 from tests.e2e.examples import FOLDER, OPERATOR_PASSWORD, Examples, Site
+from tests.e2e.release import delete_all_databases
 from tests.e2e.scene import Scene
 from tests.servers.mariadb import MariaDB
 from tests.servers.pki import Authority
@@ -24,6 +25,7 @@ def server(cluster: Cluster, dbms: Dbms) -> Iterator[MariaDB]:
     """A MariaDB that pods reach, with the example procedures installed as a DBA would."""
     with MariaDB.temporary(listen=dbms.server.options.listen) as server:
         yield server
+        delete_all_databases(cluster, seconds=60)
 
 
 @pytest.fixture(scope="module")

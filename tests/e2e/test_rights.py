@@ -162,7 +162,7 @@ def test_a_job_can_write_its_secret_and_its_report_and_nothing_else_and_after_it
     assert refused(lambda: client.get(SECRETS, shop.secret_name, namespace=scene.namespace))
 
 
-def test_the_controller_reads_no_secret_of_a_user_but_its_own_and_makes_no_rights_but_a_jobs(cluster: Cluster, scene: Scene) -> None:
+def test_the_controller_reads_one_secret_and_makes_no_rights_but_a_jobs(cluster: Cluster, scene: Scene) -> None:
     """It may escalate within Roles; admission policies hold it to the one form of them."""
     shop = scene.apply()
     shop.wait_ready()
