@@ -23,12 +23,14 @@ LABEL_ENDPOINT_CREDENTIALS = f"{GROUP}/endpoint-credentials"
 LABEL_DECLARED_BY = f"{GROUP}/declared-by"
 """The Helm release whose values declare this object."""
 
-# On a Database: stamped by the webhook.
+# On a Database: stamped by the webhook (`api.stamp`).
 REQUESTED_BY = f"{GROUP}/requested-by"
 ROTATE_REQUESTED_BY = f"{GROUP}/rotate-requested-by"
 """Who set `ROTATE` to the value that it has; there only while that is."""
 RETRY_REQUESTED_BY = f"{GROUP}/retry-requested-by"
 """Who set `RETRY` to the value that it has; there only while that is."""
+ADOPT_REQUESTED_BY = f"{GROUP}/adopt-requested-by"
+"""Who set `ADOPT` to the value that it has; there only while that is."""
 DEFAULTED_PARAMS = f"{GROUP}/defaulted-params"
 """Comma-separated names of the parameters that the class's defaults filled in at creation."""
 # On a Database: asked by users.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from api.durations import format_duration, parse_duration
 from api.reasons import Reason
+from api.stamp import Stamp
 from api.templates import Reference, Segment, Template, TemplateError
 
 CONTRACT_VERSION = 1
@@ -234,6 +235,7 @@ class OperationSpec(NamedTuple):
     secret: SecretTarget | None
     """None for a delete."""
     requested_by: str
+    """The user of the stamp; "" when nobody could be stamped."""
     basis: str
     """A digest of what the request rests on (class, endpoint, Secrets): while it stays, a stalled request waits."""
     generated: bool = False
@@ -242,6 +244,8 @@ class OperationSpec(NamedTuple):
     """What asked for it beyond the Database's existence: see `api.requests`."""
     recoverable: bool = False
     """Whether credentials that the server does not tell again may be reset: the database is this claim's own."""
+    stamp: Stamp = Stamp()
+    """What admission took down of who asked, and when."""
 
     @property
     def id(self) -> str:
@@ -279,6 +283,8 @@ class OperationSpec(NamedTuple):
         }
         if self.secret is not None:
             manifest["secret"] = self.secret.manifest()
+        if stamp := self.stamp.manifest():
+            manifest["stamp"] = stamp
         return manifest
 
     @classmethod
@@ -311,6 +317,7 @@ class OperationSpec(NamedTuple):
             generated=_get(data, "generated", bool, default=False),
             request=_get(data, "request", str, ""),
             recoverable=_get(data, "recoverable", bool, default=False),
+            stamp=Stamp.parse(_get(data, "stamp", dict, {})),
         )
 
 

@@ -14,6 +14,7 @@ from api.labels import ADOPT, ADOPTED_FROM, REQUESTED_BY, ROTATE_REQUESTED_BY
 from api.operation import Call, DatabaseReference, OperationSpec, Owner, SecretTarget, Server, Text
 from api.rendering import instance_name_for, render_call, render_identity, render_secret_format, template_values
 from api.requests import annotation_value
+from api.stamp import Stamp
 from api.templates import Template
 from controller.basis import basis_of
 from controller.observed import Observed
@@ -119,6 +120,7 @@ def operation_spec(
     if endpoint is None or instance.claim is None:
         raise ValueError("an Operation needs an endpoint and a claim")
     sequence, attempt = observed.ledger.turn(kind, asked.request, instance.claim.uid)
+    stamp = requester(observed, asked)
     spec = OperationSpec(
         type=kind,
         sequence=sequence,
@@ -132,10 +134,11 @@ def operation_spec(
         server=server_of(endpoint, instance),
         calls=tuple(_current(instance.calls[name], observed.cls, name) for name in CALLS[kind]),
         secret=secret,
-        requested_by=requester(observed, asked),
+        requested_by=stamp.user,
         basis=basis_of(observed),
         request=asked.request,
         recoverable=observed.may_exist or adopts(observed.database),
+        stamp=stamp,
     )
     return _bound(spec)
 
@@ -153,14 +156,14 @@ def _current(frozen: Call, cls: DatabaseClass | None, kind: str) -> Call:
     return frozen._replace(procedure=template.name, timeout=template.timeout)
 
 
-def requester(observed: Observed, asked: Asked) -> str:
-    """Who asked, as the webhook stamped it; "" for a deletion, which admission cannot stamp."""
+def requester(observed: Observed, asked: Asked) -> Stamp:
+    """Who asked, as the webhook stamped it; an empty stamp for a deletion, which admission cannot stamp."""
     if observed.database is None or asked.kind == "delete":
-        return ""
+        return Stamp()
     annotations = observed.database.metadata.annotations
     if annotation_value(asked.request) is not None:
-        return annotations.get(ROTATE_REQUESTED_BY, "")
-    return annotations.get(REQUESTED_BY, "")
+        return Stamp.read(annotations.get(ROTATE_REQUESTED_BY, ""))
+    return Stamp.read(annotations.get(REQUESTED_BY, ""))
 
 
 def adopts(database: Database | None) -> bool:

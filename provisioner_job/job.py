@@ -76,7 +76,8 @@ def _ending(tools: Tools, entry: Entry, give_up: Callable[[Ending], NoReturn]) -
         requester=spec.requested_by,
         endpoint=spec.server.endpoint,
     )
-    tools.audit.write("started", type=spec.type, sequence=spec.sequence, instance=spec.instance)
+    facts = {"type": spec.type, "sequence": spec.sequence, "instance": spec.instance}
+    tools.audit.write("started", **facts, stamp=spec.stamp.manifest())
     story = Story(tools, entry, spec)
     budget = spec.timeout.total_seconds() + tools.settings.connect_seconds
     limits = Limits(time.monotonic() + budget, tools.settings.stop_seconds)

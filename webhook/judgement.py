@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain
 
 from api.faults import Fault
@@ -38,9 +39,12 @@ class Course:
 class Judge:
     """Decides on requests by looking at a world; raises `kube.errors.KubeError` when that could not be asked."""
 
-    def __init__(self, world: World, *, allow_insecure: bool = False) -> None:
-        """`allow_insecure`: whether endpoints without TLS may be registered."""
+    def __init__(
+        self, world: World, *, allow_insecure: bool = False, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """`allow_insecure`: whether endpoints without TLS may be registered. `clock` dates the stamps."""
         self._world = world
+        self._clock = clock
         self._courses = _courses(allow_insecure=allow_insecure)
 
     def mutate(self, request: Request) -> Verdict:
@@ -49,7 +53,9 @@ class Judge:
         if request.kind != DATABASES.kind or request.operation not in ("CREATE", "UPDATE"):
             return Verdict()
         defaults = policies.defaults(request, self._world) if request.operation == "CREATE" else {}
-        return Verdict(patch=tuple(difference(request.object, mutated(request, defaults))))
+        wanted = mutated(request, defaults, self._clock())
+        # The stamp names the review; this is how the API server's audit log does too.
+        return Verdict(patch=tuple(difference(request.object, wanted)), audit={"review": request.uid})
 
     def validate(self, request: Request) -> Verdict:
         """Whether the operation may happen, with everything against it. Raises MalformedReview for an unknown kind."""

@@ -8,9 +8,12 @@ and what does not have the right one is left alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from api.labels import (
+    ADOPT,
+    ADOPT_REQUESTED_BY,
     DEFAULTED_PARAMS,
     FINALIZER,
     REQUESTED_BY,
@@ -19,45 +22,55 @@ from api.labels import (
     ROTATE,
     ROTATE_REQUESTED_BY,
 )
+from api.stamp import Stamp
 from webhook.review import Manifest, Request
 
-_STAMP_OF = {ROTATE: ROTATE_REQUESTED_BY, RETRY: RETRY_REQUESTED_BY}
+_STAMP_OF = {ROTATE: ROTATE_REQUESTED_BY, RETRY: RETRY_REQUESTED_BY, ADOPT: ADOPT_REQUESTED_BY}
 
 
-def mutated(request: Request, defaults: Mapping[str, str]) -> Manifest:
+def mutated(request: Request, defaults: Mapping[str, str], now: datetime) -> Manifest:
     """The Database of a CREATE or UPDATE as it should be stored; `defaults` are its class's, by parameter.
 
     Idempotent: an object that went through it once comes out as it is.
     """
     if request.terminating or not _well_formed(request.object):
         return request.object
+    stamp = Stamp.of(request.user, request.groups, now.strftime("%Y-%m-%dT%H:%M:%SZ"), request.uid).text()
     if request.operation == "CREATE":
-        return _created(request, defaults)
-    return _updated(request) if _well_formed(request.old) else request.object
+        return _created(request, defaults, stamp)
+    return _updated(request, stamp) if _well_formed(request.old) else request.object
 
 
-def _created(request: Request, defaults: Mapping[str, str]) -> Manifest:
+def _created(request: Request, defaults: Mapping[str, str], stamp: str) -> Manifest:
     params = _map(_map(request.object, "spec"), "params")
     annotations = _map(_map(request.object, "metadata"), "annotations")
     added = {name: value for name, value in defaults.items() if name not in params}
     # Those of an earlier pass over the same object, which the API server makes when another webhook changed it.
     before = {name for name in _names(annotations) if name in params and params[name] == defaults.get(name)}
     stamps = {
-        REQUESTED_BY: request.user,
+        REQUESTED_BY: stamp,
         DEFAULTED_PARAMS: ",".join(sorted(before | added.keys())) or None,
-        **{stamp: request.user if asked in annotations else None for asked, stamp in _STAMP_OF.items()},
+        **{key: stamp if asked in annotations else None for asked, key in _STAMP_OF.items()},
     }
-    return _with(request.object, stamps, added, finalizer=True)
+    return _with(_unexported(request.object), stamps, added, finalizer=True)
 
 
-def _updated(request: Request) -> Manifest:
+def _unexported(manifest: Manifest) -> Manifest:
+    """A new object without the version that the one it was exported from had, with which no API server creates any."""
+    metadata = _map(manifest, "metadata")
+    if "resourceVersion" not in metadata:
+        return manifest
+    return {**manifest, "metadata": {key: value for key, value in metadata.items() if key != "resourceVersion"}}
+
+
+def _updated(request: Request, stamp: str) -> Manifest:
     old, new = (_map(_map(m, "metadata"), "annotations") for m in (request.old, request.object))
     old_params, params = (_map(_map(m, "spec"), "params") for m in (request.old, request.object))
     stamps = {REQUESTED_BY: old.get(REQUESTED_BY), DEFAULTED_PARAMS: old.get(DEFAULTED_PARAMS)}
-    for asked, stamp in _STAMP_OF.items():
-        stamps[stamp] = None
+    for asked, key in _STAMP_OF.items():
+        stamps[key] = None
         if asked in new:
-            stamps[stamp] = old.get(stamp) if new[asked] == old.get(asked) else request.user
+            stamps[key] = old.get(key) if new[asked] == old.get(asked) else stamp
     carried = {n: old_params[n] for n in _names(old) if n in old_params and n not in params}
     held = FINALIZER in (_map(request.old, "metadata").get("finalizers") or ())
     return _with(request.object, stamps, carried, finalizer=held)

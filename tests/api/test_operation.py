@@ -25,6 +25,7 @@ from api.operation import (
     operation_name,
 )
 from api.reasons import Outcome, Reason
+from api.stamp import Stamp
 from api.templates import Pipe, Reference, Template
 
 texts = st.text(max_size=20) | st.sampled_from(["{{ .Result.x }}", "\0", '"', "🐘", "\n"])
@@ -68,6 +69,7 @@ specs = st.builds(
     generated=st.booleans(),
     request=texts,
     recoverable=st.booleans(),
+    stamp=st.builds(Stamp, texts, st.lists(texts).map(tuple), st.integers(0), texts, texts),
 )
 
 
@@ -107,7 +109,9 @@ def test_an_operation_with_a_part_missing_or_of_another_kind_is_refused(
     spec: OperationSpec, data: st.DataObject
 ) -> None:
     manifest = through_json(spec.manifest())
-    key = data.draw(st.sampled_from(sorted(manifest.keys() - {"generated", "secret", "request", "recoverable"})))
+    key = data.draw(
+        st.sampled_from(sorted(manifest.keys() - {"generated", "secret", "request", "recoverable", "stamp"}))
+    )
     if data.draw(st.booleans()):
         del manifest[key]
     else:

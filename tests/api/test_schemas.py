@@ -28,6 +28,7 @@ from api.operation import (
 )
 from api.reasons import Reason
 from api.schemas import Distinct, Items, KeysAre, Lasts, Map, Part, Pattern, faults
+from api.stamp import Stamp
 from api.templates import Template
 
 CRDS = Path(__file__).parents[2] / "chart" / "templates" / "crds"
@@ -243,12 +244,14 @@ def test_what_the_controller_asks_of_a_job_survives_the_api_server() -> None:
         requested_by="alice",
         basis="digest",
         generated=True,
+        stamp=Stamp("alice", ("a",), 1, "2026-01-01T00:00:00Z", "uid"),
     ).manifest()
     node = structure("operations")["properties"]["spec"]
 
     assert list(unknown_fields(node, spec, "spec")) == []
     assert set(spec) == set(node["properties"])
-    assert set(node["required"]) == set(spec) - {"secret", "generated", "request", "recoverable"}
+    assert set(node["required"]) == set(spec) - {"secret", "generated", "request", "recoverable", "stamp"}
+    assert set(spec["stamp"]) == set(node["properties"]["stamp"]["properties"])
 
 
 def test_what_a_job_reports_survives_the_api_server() -> None:

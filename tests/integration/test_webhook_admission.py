@@ -13,6 +13,7 @@ import pytest
 from api.identity import instance_name
 from api.labels import DEFAULTED_PARAMS, FINALIZER, REQUESTED_BY, ROTATE, ROTATE_REQUESTED_BY
 from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES, NAMESPACES
+from api.stamp import Stamp
 from tests.chart.apiserver import ApiServer, running_api_server
 from tests.cluster.settings import Settings
 from tests.webhook.builders import CREATE, DELETE, database, database_class, endpoint, review
@@ -117,11 +118,15 @@ def bare(name: str, **spec: Any) -> Json:
     return {**manifest, "metadata": {"name": name}}
 
 
+def requester(stored: Json, key: str = REQUESTED_BY) -> str:
+    return Stamp.read(stored["metadata"]["annotations"][key]).user
+
+
 def test_a_database_is_stamped_completed_and_protected_by_its_finalizer(kubectl: Kubectl) -> None:
     kubectl.apply(bare("stamped", endpoint="sized", params=OWNED), user="alice")
 
     stored = kubectl.get("database", "stamped")
-    assert stored["metadata"]["annotations"][REQUESTED_BY] == "alice"
+    assert requester(stored) == "alice"
     assert stored["metadata"]["annotations"][DEFAULTED_PARAMS] == "size"
     assert stored["metadata"]["finalizers"] == [FINALIZER]
     assert stored["spec"]["params"] == {"owner": "sales", "size": "small"}
@@ -165,7 +170,7 @@ def test_a_forged_requester_does_not_stay(kubectl: Kubectl) -> None:
     removed = kubectl("annotate", "database", "forged", f"{REQUESTED_BY}-", user="mallory")
 
     assert removed.returncode == 0, removed.stderr
-    assert kubectl.get("database", "forged")["metadata"]["annotations"][REQUESTED_BY] == "mallory"
+    assert requester(kubectl.get("database", "forged")) == "mallory"
 
 
 def test_nobody_gets_past_the_stamp_by_calling_an_object_dying(kubectl: Kubectl) -> None:
@@ -177,17 +182,79 @@ def test_nobody_gets_past_the_stamp_by_calling_an_object_dying(kubectl: Kubectl)
     stored["metadata"] |= manifest["metadata"] | {"finalizers": []}
     kubectl("replace", "-f", "-", stdin=stored, user="mallory")
 
-    metadata = kubectl.get("database", "undead")["metadata"]
-    assert metadata["annotations"][REQUESTED_BY] == "mallory"
-    assert metadata["finalizers"] == [FINALIZER]
+    stored = kubectl.get("database", "undead")
+    assert requester(stored) == "mallory"
+    assert stored["metadata"]["finalizers"] == [FINALIZER]
+
+
+WAYS: Mapping[str, tuple[str, ...]] = {
+    "merge": ("patch", "--type=merge", "-p", json.dumps({"metadata": {"annotations": {REQUESTED_BY: "root"}}})),
+    "removal": ("patch", "--type=merge", "-p", json.dumps({"metadata": {"annotations": None}})),
+    "json": ("patch", "--type=json", "-p", '[{"op": "remove", "path": "/metadata/annotations"}]'),
+    "status": (
+        "patch",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        json.dumps({"metadata": {"annotations": {REQUESTED_BY: "root"}}}),
+    ),
+    "annotate": ("annotate", "--overwrite", f"{REQUESTED_BY}=root"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_way_of_changing_it_changes_the_stamp(kubectl: Kubectl, way: str) -> None:
+    name = f"changed-by-{way}"
+    kubectl.apply(bare(name), user="alice")
+    before = kubectl.get("database", name)["metadata"]["annotations"][REQUESTED_BY]
+    verb, *rest = WAYS[way]
+
+    done = kubectl(verb, "database", name, *rest, user="mallory")
+
+    assert done.returncode == 0, done.stderr
+    assert kubectl.get("database", name)["metadata"]["annotations"][REQUESTED_BY] == before
+
+
+def test_whoever_forces_ownership_of_the_stamp_owns_what_it_was(kubectl: Kubectl) -> None:
+    kubectl.apply(bare("owned"), user="alice")
+    forged = bare("owned")
+    forged["metadata"]["annotations"] = {REQUESTED_BY: "root"}
+    before = kubectl.get("database", "owned")["metadata"]["annotations"][REQUESTED_BY]
+
+    done = kubectl.apply(forged, "--server-side", "--force-conflicts", user="mallory")
+
+    assert done.returncode == 0, done.stderr
+    assert kubectl.get("database", "owned")["metadata"]["annotations"][REQUESTED_BY] == before
+
+
+@pytest.mark.parametrize("way", [["apply"], ["apply", "--server-side"], ["create"]])
+def test_an_exported_object_can_be_applied_and_carries_who_applied_it(kubectl: Kubectl, way: list[str]) -> None:
+    """Of `kubectl get -o json`, with everything that stands in it, after the object itself has gone."""
+    name = "exported-by-" + "".join(way).replace("-", "")
+    kubectl.apply(bare(name), user="alice")
+    exported = kubectl.get("database", name)
+    again = kubectl(*way, "-f", "-", stdin=exported, user="bob")
+    there = requester(kubectl.get("database", name))
+    kubectl("delete", "database", name, "--wait=false")
+    kubectl("patch", "database", name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+
+    if way == ["apply", "--server-side"]:
+        # The API server itself refuses to apply an object under another's uid, before admission.
+        exported["metadata"].pop("uid")
+    anew = kubectl(*way, "-f", "-", stdin=exported, user="bob")
+
+    assert again.returncode == 0 or way == ["create"], again.stderr
+    assert there == "alice"
+    assert anew.returncode == 0, anew.stderr
+    assert requester(kubectl.get("database", name)) == "bob"
 
 
 def test_who_asks_for_a_rotation_is_stamped(kubectl: Kubectl) -> None:
     kubectl.apply(bare("rotated"), user="alice")
     kubectl("annotate", "database", "rotated", f"{ROTATE}=1", user="bob")
 
-    annotations = kubectl.get("database", "rotated")["metadata"]["annotations"]
-    assert (annotations[REQUESTED_BY], annotations[ROTATE_REQUESTED_BY]) == ("alice", "bob")
+    stored = kubectl.get("database", "rotated")
+    assert (requester(stored), requester(stored, ROTATE_REQUESTED_BY)) == ("alice", "bob")
 
 
 def test_kubectl_prints_every_fault_with_its_field(kubectl: Kubectl) -> None:

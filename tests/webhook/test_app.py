@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from base64 import b64decode
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from api.kinds import DatabaseEndpoint
 from api.labels import DEFAULTED_PARAMS, FINALIZER, REQUESTED_BY
+from api.stamp import Stamp
 from kube.errors import Unavailable
 from tests.webhook.builders import WorldOf, annotated, database, database_class, endpoint, patched, review
 from webhook.app import BODY_LIMIT, Dependencies, create_app
@@ -22,6 +24,9 @@ from webhook.judgement import Judge
 from webhook.metrics import Metrics
 
 Json = dict[str, Any]
+
+
+NOW = datetime(2026, 11, 21, 10, 13, 10, tzinfo=UTC)
 
 
 class SilentWorld(WorldOf):
@@ -32,7 +37,11 @@ class SilentWorld(WorldOf):
 
 
 def serving(world: WorldOf, unready: str = "") -> FlaskClient:
-    return create_app(Dependencies(Judge(world), Metrics(), lambda: unready)).test_client()
+    return create_app(Dependencies(Judge(world, clock=lambda: NOW), Metrics(), lambda: unready)).test_client()
+
+
+def stamp(user: str) -> str:
+    return Stamp.of(user, (), "2026-11-21T10:13:10Z", review("CREATE", database())["request"]["uid"]).text()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +69,7 @@ def test_a_new_database_is_patched_and_then_allowed(client: FlaskClient) -> None
         {
             "op": "add",
             "path": "/metadata/annotations",
-            "value": {REQUESTED_BY: "alice", DEFAULTED_PARAMS: "size"},
+            "value": {REQUESTED_BY: stamp("alice"), DEFAULTED_PARAMS: "size"},
         },
         {"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]},
         {"op": "add", "path": "/spec/params/size", "value": "small"},
@@ -70,6 +79,7 @@ def test_a_new_database_is_patched_and_then_allowed(client: FlaskClient) -> None
         "allowed": True,
         "auditAnnotations": {"user": "alice", "operation": "create"},
     }
+    assert mutation["auditAnnotations"] == {"review": asked["request"]["uid"]}
 
 
 def test_an_object_that_needs_nothing_gets_no_patch(client: FlaskClient) -> None:
@@ -110,7 +120,7 @@ def test_warnings_are_short(client: FlaskClient) -> None:
 def test_an_unknown_endpoint_does_not_stop_the_stamp(client: FlaskClient) -> None:
     stored = patched(database(), response_of(client.post("/mutate", json=review("CREATE", database(endpoint="x")))))
 
-    assert stored["metadata"]["annotations"] == {REQUESTED_BY: "alice"}
+    assert stored["metadata"]["annotations"] == {REQUESTED_BY: stamp("alice")}
 
 
 @pytest.mark.parametrize("path", ["/mutate", "/validate"])
@@ -272,4 +282,4 @@ def test_an_impersonated_user_is_the_one_who_asked(client: FlaskClient) -> None:
 
     stored = patched(asked["request"]["object"], response_of(client.post("/mutate", json=asked)))
 
-    assert stored["metadata"]["annotations"][REQUESTED_BY] == "system:serviceaccount:ci:deployer"
+    assert stored["metadata"]["annotations"][REQUESTED_BY] == stamp("system:serviceaccount:ci:deployer")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api.labels import (
+    ADOPT,
+    ADOPT_REQUESTED_BY,
     DEFAULTED_PARAMS,
     FINALIZER,
     REQUESTED_BY,
@@ -17,11 +20,13 @@ from api.labels import (
     ROTATE,
     ROTATE_REQUESTED_BY,
 )
+from api.stamp import Stamp
 from tests.webhook.builders import annotated, database, review
 from webhook.mutation import mutated
 from webhook.review import Request, read_review
 
 Json = dict[str, Any]
+NOW = datetime(2026, 11, 21, 10, 13, 10, tzinfo=UTC)
 DEFAULTS = {"size": "small", "tier": "gold"}
 
 
@@ -30,19 +35,56 @@ def a_request(operation: str, manifest: Json, old: Json | None = None, user: str
 
 
 def created(manifest: Json, user: str = "alice") -> Json:
-    return dict(mutated(a_request("CREATE", manifest, user=user), DEFAULTS))
+    return dict(mutated(a_request("CREATE", manifest, user=user), DEFAULTS, NOW))
 
 
 def updated(old: Json, new: Json, user: str = "bob") -> Json:
-    return dict(mutated(a_request("UPDATE", new, old, user), {}))
+    return dict(mutated(a_request("UPDATE", new, old, user), {}, NOW))
+
+
+def stamp_of(stored: Json, key: str = REQUESTED_BY) -> Stamp:
+    return Stamp.read(stored["metadata"]["annotations"][key])
+
+
+def requester(stored: Json, key: str = REQUESTED_BY) -> str:
+    return stamp_of(stored, key).user
 
 
 def test_a_new_database_gets_its_finalizer_its_requester_and_the_defaults() -> None:
     stored = created(database(params={"size": "large"}))
 
     assert stored["metadata"]["finalizers"] == [FINALIZER]
-    assert stored["metadata"]["annotations"] == {REQUESTED_BY: "alice", DEFAULTED_PARAMS: "tier"}
+    assert stored["metadata"]["annotations"].keys() == {REQUESTED_BY, DEFAULTED_PARAMS}
+    assert stored["metadata"]["annotations"][DEFAULTED_PARAMS] == "tier"
     assert stored["spec"]["params"] == {"size": "large", "tier": "gold"}
+
+
+def test_a_stamp_says_who_asked_when_and_in_which_review() -> None:
+    asked = review("CREATE", database(), user="alice")
+    asked["request"]["userInfo"]["groups"] = ["system:authenticated", "team-a"]
+    stored = dict(mutated(read_review(json.dumps(asked).encode()), {}, NOW))
+
+    assert stamp_of(stored) == Stamp("alice", ("team-a",), 0, "2026-11-21T10:13:10Z", asked["request"]["uid"])
+
+
+def test_a_user_without_groups_is_stamped_too() -> None:
+    no_groups: tuple[Json, ...] = ({}, {"groups": None}, {"groups": []})
+    for groups in no_groups:
+        asked = review("CREATE", database())
+        asked["request"]["userInfo"] = {"username": "alice", **groups}
+
+        assert stamp_of(dict(mutated(read_review(json.dumps(asked).encode()), {}, NOW))).groups == ()
+
+
+def test_an_exported_object_can_be_created_again() -> None:
+    """The API server refuses to create what has a resourceVersion; everything else of an export it overwrites."""
+    exported = created(database())
+    exported["metadata"] |= {"resourceVersion": "17", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    stored = created(exported, user="bob")
+
+    assert "resourceVersion" not in stored["metadata"]
+    assert requester(stored) == "bob"
+    assert updated(stored, exported, user="carol")["metadata"]["resourceVersion"] == "17"
 
 
 def test_a_database_without_params_gets_all_defaults() -> None:
@@ -55,7 +97,7 @@ def test_a_database_without_params_gets_all_defaults() -> None:
 def test_a_forged_requester_is_overwritten() -> None:
     stored = created(annotated(database(), {REQUESTED_BY: "root", ROTATE_REQUESTED_BY: "root"}), user="mallory")
 
-    assert stored["metadata"]["annotations"][REQUESTED_BY] == "mallory"
+    assert requester(stored) == "mallory"
     assert ROTATE_REQUESTED_BY not in stored["metadata"]["annotations"]
 
 
@@ -65,7 +107,7 @@ def test_the_requester_cannot_be_changed_or_removed_later() -> None:
     for forged in ({}, {REQUESTED_BY: "mallory"}):
         stored = updated(old, annotated(old, forged), user="mallory")
 
-        assert stored["metadata"]["annotations"][REQUESTED_BY] == "alice"
+        assert stored["metadata"]["annotations"] == old["metadata"]["annotations"]
 
 
 def test_a_database_older_than_the_webhook_gets_no_forged_requester() -> None:
@@ -82,18 +124,27 @@ def test_who_asks_for_a_rotation_or_retry_is_stamped_each_time() -> None:
     untouched = updated(retried, retried, user="dave")
     again = updated(untouched, annotated(untouched, {**untouched["metadata"]["annotations"], ROTATE: "2"}), user="eve")
 
-    assert rotated["metadata"]["annotations"][ROTATE_REQUESTED_BY] == "bob"
-    assert retried["metadata"]["annotations"][RETRY_REQUESTED_BY] == "carol"
-    assert retried["metadata"]["annotations"][ROTATE_REQUESTED_BY] == "bob"
+    assert requester(rotated, ROTATE_REQUESTED_BY) == "bob"
+    assert requester(retried, RETRY_REQUESTED_BY) == "carol"
+    assert requester(retried, ROTATE_REQUESTED_BY) == "bob"
     assert untouched == retried
-    assert again["metadata"]["annotations"][ROTATE_REQUESTED_BY] == "eve"
+    assert requester(again, ROTATE_REQUESTED_BY) == "eve"
+    assert {requester(each) for each in (rotated, retried, untouched, again)} == {"alice"}
+
+
+def test_who_asks_to_adopt_is_stamped() -> None:
+    old = created(database())
+    adopting = updated(old, annotated(old, {ADOPT: "true"}), user="bob")
+
+    assert requester(adopting, ADOPT_REQUESTED_BY) == "bob"
+    assert requester(created(annotated(database(), {ADOPT: "true"})), ADOPT_REQUESTED_BY) == "alice"
 
 
 def test_a_stamp_goes_with_what_it_stamps() -> None:
     rotated = created(annotated(database(), {ROTATE: ""}))
     done = updated(rotated, annotated(rotated, {REQUESTED_BY: "alice", ROTATE_REQUESTED_BY: "alice"}))
 
-    assert rotated["metadata"]["annotations"][ROTATE_REQUESTED_BY] == "alice"
+    assert requester(rotated, ROTATE_REQUESTED_BY) == "alice"
     assert ROTATE_REQUESTED_BY not in done["metadata"]["annotations"]
 
 
@@ -130,8 +181,8 @@ def test_nobody_gets_past_the_stamp_by_calling_an_object_dying() -> None:
     dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     old = created(database())
 
-    assert created(dying, user="mallory")["metadata"]["annotations"][REQUESTED_BY] == "mallory"
-    assert updated(old, dying)["metadata"]["annotations"][REQUESTED_BY] == "alice"
+    assert requester(created(dying, user="mallory")) == "mallory"
+    assert requester(updated(old, dying)) == "alice"
 
 
 def test_other_finalizers_stay() -> None:
@@ -151,7 +202,7 @@ def test_a_shape_that_the_api_server_will_refuse_is_left_alone() -> None:
 
 PARAMS = st.dictionaries(st.sampled_from(["size", "tier", "other"]), st.sampled_from(["small", "gold", "x"]))
 ANNOTATIONS = st.dictionaries(
-    st.sampled_from([REQUESTED_BY, DEFAULTED_PARAMS, ROTATE, RETRY, ROTATE_REQUESTED_BY, "mine"]),
+    st.sampled_from([REQUESTED_BY, DEFAULTED_PARAMS, ROTATE, RETRY, ADOPT, ROTATE_REQUESTED_BY, "mine"]),
     st.sampled_from(["", "root", "size", "size,tier,ghost"]),
 )
 
@@ -172,5 +223,5 @@ def test_what_was_stamped_at_creation_outlives_every_update(
 
     changed = updated(stored, annotated(database(params=params), later), user="mallory")
 
-    assert changed["metadata"]["annotations"][REQUESTED_BY] == "alice"
+    assert requester(changed) == "alice"
     assert changed["spec"]["params"] == stored["spec"]["params"]
