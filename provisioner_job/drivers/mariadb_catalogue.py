@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from api.reasons import Reason
@@ -54,8 +53,7 @@ def quoted(identifier: str) -> str:
     return "`" + identifier.replace("`", "``") + "`"
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """A procedure's name as a class gives it; without a schema it is one of the endpoint's database."""
 
     schema: str | None
@@ -83,8 +81,7 @@ class Name:
         return _LOOK_UP.format(schema=schema, name=literal(self.procedure))
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One declared parameter."""
 
     mode: str
@@ -124,8 +121,7 @@ class Parameter:
         return f"DECLARE {variable} {self.declared}{charset} DEFAULT {literal(value)};"
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """A call that is ready to be sent."""
 
     called: Called
@@ -138,6 +134,10 @@ class Statement:
     """Variable → parameter."""
     outputs: str
     """A SELECT of the OUT and INOUT parameters, "" without any."""
+
+    def __repr__(self) -> str:
+        # The text and the assignments may hold passwords.
+        return f"Statement({self.called!r})"
 
 
 class Routine(NamedTuple):

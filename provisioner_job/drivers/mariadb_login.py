@@ -18,10 +18,10 @@ from pymysql.constants import CLIENT
 
 from api.reasons import Reason
 from provisioner_job.drivers import mariadb_errors, mariadb_tls
-from provisioner_job.drivers.addresses import addresses
 from provisioner_job.drivers.contract import Login
-from provisioner_job.drivers.mariadb_tls import Expectation
 from provisioner_job.drivers.mariadb_wire import NONSENSE, Hand, Verified, Wire, server_error
+from provisioner_job.drivers.network import KEEPALIVE, first_that_serves
+from provisioner_job.drivers.tls import Expectation, context
 from provisioner_job.errors import Failure, shortened
 
 SETTINGS = """
@@ -44,8 +44,6 @@ else:  # generic in its stubs alone
 
 T = TypeVar("T")
 
-_MODES = ("VerifyFull", "VerifyCA", "Disabled")
-_TLS_VERSIONS = ("1.2", "1.3")
 _TLS_ONLY = {
     "caching_sha2_password": "it shows the server the password",
     "sha256_password": "it shows the server the password",
@@ -59,16 +57,6 @@ _NEVER = {
     "client_ed25519": "the Job's image has no library for it",
 }
 """Methods of login, and why they are refused."""
-
-_KEEPALIVE = (
-    # A server that vanishes during a long call is noticed after 20 seconds.
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000),
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-)
 
 
 class MethodRefused(Exception):
@@ -88,36 +76,25 @@ def open_session(login: Login, made: Callable[[Wire, str], T]) -> T:
     made: is given the wire and `host:port`; raises Failure(SERVER_NOT_READY) for a server that takes no writes.
     """
     until = time.monotonic() + login.connect_timeout.total_seconds()
+    expected = Expectation.of(login)
     _check(login)
-    expected = _expectation(login)
     # Before anything is sent: unusable files are the endpoint's fault.
-    demands = None if expected.mode == "Disabled" else mariadb_tls.context(expected)
-    failure: Failure | None = None
-    for address in addresses(login.server.host, login.server.port, until):
+    demands = None if expected.mode == "Disabled" else context(expected)
+
+    def attempt(address: str) -> T:
+        wire = _Attempt(login, expected, demands, address).wire(until)
         try:
-            wire = _Attempt(login, expected, demands, address).wire(until)
-            try:
-                return made(wire, expected.where)
-            except Failure:
-                wire.close()
-                raise
-        except Failure as refused:
-            # Another address may be reachable, or the primary; it would not know the password any better.
-            failure = refused
-            if refused.reason not in (Reason.ENDPOINT_UNREACHABLE, Reason.SERVER_NOT_READY):
-                raise
-    raise failure or Failure(Reason.ENDPOINT_UNREACHABLE, f"the host name {login.server.host} cannot be resolved")
+            return made(wire, expected.where)
+        except Failure:
+            wire.close()
+            raise
+
+    return first_that_serves(login.server.host, login.server.port, until, attempt)
 
 
 def _check(login: Login) -> None:
-    """Refuse demands that nobody here knows how to keep, and what the protocol would read as something else."""
+    """Refuse what the protocol would read as something else."""
     server = login.server
-    for field, demand, known in (
-        ("tls.mode", server.tls_mode, _MODES),
-        ("tls.minimumVersion", server.minimum_tls_version, _TLS_VERSIONS),
-    ):
-        if demand not in known:
-            raise Failure(Reason.ENDPOINT_INVALID, f"{field} {demand!r} is none of {', '.join(known)}")
     for field, name in (("host", server.host), ("tls.serverName", server.server_name or server.host)):
         if not name or name[0] in "/@" or any(char in ",\0" or char.isspace() for char in name):
             raise Failure(Reason.ENDPOINT_INVALID, f"{field} {name!r} is not the name or address of one host")
@@ -133,20 +110,6 @@ def _check(login: Login) -> None:
 
 def _encodable(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _expectation(login: Login) -> Expectation:
-    server = login.server
-    return Expectation(
-        host=server.host,
-        port=server.port,
-        name=server.server_name or server.host,
-        mode=server.tls_mode,
-        minimum_version=server.minimum_tls_version,
-        ca_bundle=server.ca_bundle,
-        ca_file=login.ca_file,
-        client_certificate=login.client_certificate,
-    )
 
 
 class _Attempt:
@@ -194,7 +157,7 @@ class _Attempt:
             raise Failure(Reason.ENDPOINT_UNREACHABLE, f"{self._expected.where} {said}") from None
         # From here on the hand keeps the time, of the whole login and of every statement.
         plain.settimeout(None)
-        for level, option, value in _KEEPALIVE:
+        for level, option, value in KEEPALIVE:
             plain.setsockopt(level, option, value)
         return plain
 

@@ -1,101 +1,23 @@
-"""What is demanded of a server's TLS, what it turned out to be, and why it came to nothing. Never sends a password.
-
-Python's ssl decides, with a context made here and nothing that the environment or PyMySQL would rather have.
-"""
+"""What the TLS of a MariaDB or MySQL server turned out to be, and why it came to nothing. Never sends a password."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import socket
 import ssl
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pymysql.constants import CLIENT
 
 from api.reasons import Reason
-from provisioner_job.errors import Failure, shortened
+from provisioner_job.drivers.tls import Expectation, RefusedCertificate, context, handshake_failure, names_shown
+from provisioner_job.errors import Failure
 
-PUBLIC_CA_FILES = (
-    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
-    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat
-)
-"""Named, because OpenSSL's own default follows SSL_CERT_FILE and SSL_CERT_DIR."""
-
-_VERIFY_REASONS = {
-    # X509_V_ERR_*: OpenSSL manual, X509_STORE_CTX_get_error.
-    9: Reason.CERTIFICATE_EXPIRED,  # not yet valid
-    10: Reason.CERTIFICATE_EXPIRED,
-    62: Reason.CERTIFICATE_NAME_MISMATCH,  # host name
-    64: Reason.CERTIFICATE_NAME_MISMATCH,  # IP address
-}
-_CURES = {
-    Reason.CERTIFICATE_EXPIRED: "renew the server's certificate",
-    Reason.CERTIFICATE_NAME_MISMATCH: "correct the endpoint's host or tls.serverName, or the certificate",
-    Reason.CERTIFICATE_NOT_TRUSTED: "correct the endpoint's tls.caSecretRef or tls.caBundle, or the certificate",
-}
 _LOOK_SECONDS = 2.0
-_OLD_PROTOCOL = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE", "WRONG_VERSION_NUMBER")
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What the endpoint demands of the server's TLS."""
-
-    host: str
-    """As the endpoint names it, for messages."""
-    port: int
-    name: str
-    """That the certificate must carry."""
-    mode: str
-    """VerifyFull, VerifyCA or Disabled."""
-    minimum_version: str
-    ca_bundle: str
-    """PEM; comes before `ca_file`."""
-    ca_file: str | None
-    client_certificate: tuple[str, str] | None
-
-    @property
-    def where(self) -> str:
-        """`host:port`."""
-        return f"{self.host}:{self.port}"
-
-
-def context(expected: Expectation) -> ssl.SSLContext:
-    """The demands for Python's ssl. Raises Failure(ENDPOINT_INVALID) for unusable files."""
-    # Not create_default_context(): that would write the session's keys to a file that SSLKEYLOGFILE names.
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname = expected.mode == "VerifyFull"
-    made.minimum_version = ssl.TLSVersion[f"TLSv{expected.minimum_version.replace('.', '_')}"]
-    try:
-        if expected.ca_bundle:
-            made.load_verify_locations(cadata=expected.ca_bundle)
-        else:
-            made.load_verify_locations(cafile=expected.ca_file or _public_ca_file())
-    except (ssl.SSLError, OSError, TypeError, ValueError):
-        raise Failure(
-            Reason.ENDPOINT_INVALID, "the CA certificates to trust for this endpoint cannot be read; give them as PEM"
-        ) from None
-    if expected.client_certificate is not None:
-        try:
-            # Without the password's callback OpenSSL would ask the terminal.
-            made.load_cert_chain(*expected.client_certificate, password=lambda: "")
-        except (ssl.SSLError, OSError):
-            raise Failure(
-                Reason.ENDPOINT_INVALID,
-                "the endpoint's client certificate cannot be used: its Secret needs tls.crt and tls.key as PEM, "
-                "the key without a pass phrase and belonging to the certificate",
-            ) from None
-    return made
-
-
-def _public_ca_file() -> str:
-    return next((path for path in PUBLIC_CA_FILES if os.path.exists(path)), PUBLIC_CA_FILES[0])
 
 
 def not_offered(expected: Expectation) -> Failure:
@@ -110,30 +32,23 @@ def failure(error: ssl.SSLError, expected: Expectation, address: str, until: flo
     """The failure behind an error of TLS; a refused certificate is looked at again. `until`: monotonic seconds."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _certificate_failure(error, expected, address, until)
-    reason = error.reason or "no reason given"
-    if any(word in reason for word in _OLD_PROTOCOL):
-        return Failure(
-            Reason.TLS_VERSION_REFUSED,
-            f"{expected.where} does not offer TLS {expected.minimum_version} or newer, as the endpoint demands",
-        )
-    if expected.client_certificate is not None and "ALERT" in reason:
+    failed, said = handshake_failure(error, expected), error.reason or ""
+    if failed.reason is Reason.TLS_FAILED and expected.client_certificate is not None and "ALERT" in said:
         return Failure(
             Reason.CLIENT_CERTIFICATE_REFUSED,
-            f"{expected.where} refuses the endpoint's client certificate: {reason.lower().replace('_', ' ')}",
+            f"{expected.where} refuses the endpoint's client certificate: {said.lower().replace('_', ' ')}",
         )
-    return Failure(Reason.TLS_FAILED, f"the TLS handshake with {expected.where} failed: {reason.lower()}")
+    return failed
 
 
 def _certificate_failure(
     error: ssl.SSLCertVerificationError, expected: Expectation, address: str, until: float
 ) -> Failure:
-    reason = _VERIFY_REASONS.get(error.verify_code, Reason.CERTIFICATE_NOT_TRUSTED)
-    said = shortened(error.verify_message or "verification failed").rstrip(".")
-    shown = ""
-    if reason is not Reason.CERTIFICATE_NOT_TRUSTED:
+    refused, shown = RefusedCertificate.of(error), ""
+    if refused.reason is not Reason.CERTIFICATE_NOT_TRUSTED:
         with contextlib.suppress(OSError, ValueError):
-            shown = _describe(reason, expected, address, min(until, time.monotonic() + _LOOK_SECONDS))
-    return Failure(reason, f"the certificate of {expected.where} is refused: {said}{shown}; {_CURES[reason]}")
+            shown = _describe(refused.reason, expected, address, min(until, time.monotonic() + _LOOK_SECONDS))
+    return refused.failure(expected, shown)
 
 
 def _describe(reason: Reason, expected: Expectation, address: str, until: float) -> str:
@@ -145,9 +60,7 @@ def _describe(reason: Reason, expected: Expectation, address: str, until: float)
     with _tls(looking, expected, address, until) as tls:
         decoded, certificate = tls.getpeercert(), tls.getpeercert(binary_form=True)
     if reason is Reason.CERTIFICATE_NAME_MISMATCH:
-        alternatives = (decoded or {}).get("subjectAltName", ())
-        names = ", ".join(str(alternative[1]) for alternative in alternatives)
-        return f" (it is for {shortened(names or 'no name')}, not for {expected.name})"
+        return names_shown(decoded, expected)
     return f" (it is valid until {not_after(certificate or b''):%Y-%m-%d %H:%M} UTC)"
 
 

@@ -14,7 +14,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pymysql
@@ -76,13 +75,13 @@ class Column(NamedTuple):
         return value.decode()
 
 
-@dataclass(slots=True)
 class Rows:
     """The last result set that had columns: at most ROWS_KEPT rows of `count`."""
 
-    columns: tuple[Column, ...] = ()
-    values: list[tuple[bytes | None, ...]] = field(default_factory=list)
-    count: int = 0
+    def __init__(self, columns: tuple[Column, ...] = ()) -> None:
+        self.columns = columns
+        self.values: list[tuple[bytes | None, ...]] = []
+        self.count = 0
 
     def add(self, row: tuple[bytes | None, ...]) -> None:
         """Take over a row."""

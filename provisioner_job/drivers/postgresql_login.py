@@ -12,16 +12,11 @@ import time
 from api.engines import ENGINES, Driver
 from api.reasons import Reason
 from provisioner_job.drivers import postgresql_errors, postgresql_tls
-from provisioner_job.drivers.addresses import addresses
 from provisioner_job.drivers.contract import Login
+from provisioner_job.drivers.network import first_that_serves
 from provisioner_job.drivers.postgresql_wire import Refused, Silent, Wire
+from provisioner_job.drivers.tls import Expectation
 from provisioner_job.errors import Failure
-
-PUBLIC_CA_FILES = (
-    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
-    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat
-)
-"""psycopg's wheels bring an OpenSSL that knows no directory of this system."""
 
 SETTINGS = {
     # PostgreSQL's own default, so that bodies see what their authors saw; what a role or a database sets is overridden.
@@ -37,7 +32,6 @@ SETTINGS = {
 """Sent with the login, so that no statement ever runs without them and none is spent on them."""
 
 _SSL_MODES = {"VerifyFull": "verify-full", "VerifyCA": "verify-ca", "Disabled": "disable"}
-_TLS_VERSIONS = ("1.2", "1.3")
 
 OLDEST = 110000
 """PostgreSQL 11: the first with procedures."""
@@ -50,18 +44,11 @@ def open_wire(login: Login, files: contextlib.ExitStack) -> Wire:
     """
     until = time.monotonic() + login.connect_timeout.total_seconds()
     _forget_environment()
+    expected = _readable(Expectation.of(login), files)
     _check(login)
-    expected = _expectation(login, files)
-    failure: Failure | None = None
-    for address in addresses(login.server.host, login.server.port, until):
-        try:
-            return _open(login, expected, address, until)
-        except Failure as refused:
-            # Another address may be reachable, or the primary; it would not know the password any better.
-            failure = refused
-            if refused.reason not in (Reason.ENDPOINT_UNREACHABLE, Reason.SERVER_NOT_READY):
-                raise
-    raise failure or _unknown_host(login)
+    return first_that_serves(
+        login.server.host, login.server.port, until, lambda address: _open(login, expected, address, until)
+    )
 
 
 def _forget_environment() -> None:
@@ -71,14 +58,8 @@ def _forget_environment() -> None:
 
 
 def _check(login: Login) -> None:
-    """Refuse what libpq would read as something else, and demands that nobody here knows how to keep."""
+    """Refuse what libpq would read as something else."""
     server = login.server
-    for field, demand, known in (
-        ("tls.mode", server.tls_mode, tuple(_SSL_MODES)),
-        ("tls.minimumVersion", server.minimum_tls_version, _TLS_VERSIONS),
-    ):
-        if demand not in known:
-            raise Failure(Reason.ENDPOINT_INVALID, f"{field} {demand!r} is none of {', '.join(known)}")
     for field, name in (("host", server.host), ("tls.serverName", server.server_name or server.host)):
         # libpq takes `/…` and `@…` for a socket, where nothing is encrypted whatever sslmode says, and `,` for a list.
         if not name or name[0] in "/@" or any(char in ",\0" or char.isspace() for char in name):
@@ -87,37 +68,18 @@ def _check(login: Login) -> None:
         raise Failure(Reason.ENDPOINT_INVALID, "the database's name, the user name or the password holds a NUL")
 
 
-def _expectation(login: Login, files: contextlib.ExitStack) -> postgresql_tls.Expectation:
-    server = login.server
-    return postgresql_tls.Expectation(
-        host=server.host,
-        port=server.port,
-        name=server.server_name or server.host,
-        check_name=server.tls_mode == "VerifyFull",
-        minimum_version=server.minimum_tls_version,
-        ca_file=_ca_file(login, files),
-        client_certificate=login.client_certificate,
-    )
+def _readable(expected: Expectation, files: contextlib.ExitStack) -> Expectation:
+    """With the bundle in a file: libpq reads nothing else, and a Job has no file system to write to."""
+    if not expected.ca_bundle:
+        return expected
+    descriptor = os.memfd_create("ca-bundle")
+    files.callback(os.close, descriptor)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(expected.ca_bundle.encode())
+    return expected._replace(ca_bundle="", ca_file=f"/proc/self/fd/{descriptor}")
 
 
-def _ca_file(login: Login, files: contextlib.ExitStack) -> str:
-    if login.server.ca_bundle:
-        # libpq reads files only, and a Job has no file system to write to.
-        descriptor = os.memfd_create("ca-bundle")
-        files.callback(os.close, descriptor)
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(login.server.ca_bundle.encode())
-        return f"/proc/self/fd/{descriptor}"
-    if login.ca_file is not None:
-        return login.ca_file
-    return next((path for path in PUBLIC_CA_FILES if os.path.exists(path)), PUBLIC_CA_FILES[0])
-
-
-def _unknown_host(login: Login) -> Failure:
-    return Failure(Reason.ENDPOINT_UNREACHABLE, f"the host name {login.server.host} cannot be resolved")
-
-
-def _open(login: Login, expected: postgresql_tls.Expectation, address: str, until: float) -> Wire:
+def _open(login: Login, expected: Expectation, address: str, until: float) -> Wire:
     try:
         wire = Wire.open(_settings(login, expected, address), until)
     except Silent as silent:
@@ -131,7 +93,7 @@ def _open(login: Login, expected: postgresql_tls.Expectation, address: str, unti
     return wire
 
 
-def _settings(login: Login, expected: postgresql_tls.Expectation, address: str) -> dict[str, str]:
+def _settings(login: Login, expected: Expectation, address: str) -> dict[str, str]:
     server = login.server
     certificate, key = login.client_certificate or ("", "")
     tls = {"sslmode": _SSL_MODES[server.tls_mode]}
@@ -170,7 +132,7 @@ def _settings(login: Login, expected: postgresql_tls.Expectation, address: str) 
     }
 
 
-def _unusable(wire: Wire, login: Login, expected: postgresql_tls.Expectation) -> Failure | None:
+def _unusable(wire: Wire, login: Login, expected: Expectation) -> Failure | None:
     if login.server.tls_mode != "Disabled" and not wire.connection.encrypted:
         return Failure(Reason.TLS_FAILED, f"the connection to {expected.where} is not encrypted")
     if wire.connection.server_version < OLDEST:
@@ -183,7 +145,7 @@ def _unusable(wire: Wire, login: Login, expected: postgresql_tls.Expectation) ->
     return None
 
 
-def _no_answer(expected: postgresql_tls.Expectation, login: Login, *, connected: bool) -> Failure:
+def _no_answer(expected: Expectation, login: Login, *, connected: bool) -> Failure:
     seconds = f"{login.connect_timeout.total_seconds():g} s"
     if connected:
         return Failure(
@@ -192,7 +154,7 @@ def _no_answer(expected: postgresql_tls.Expectation, login: Login, *, connected:
     return Failure(Reason.ENDPOINT_UNREACHABLE, f"{expected.where} did not answer within {seconds}")
 
 
-def _refusal(text: str, login: Login, expected: postgresql_tls.Expectation, address: str, until: float) -> Failure:
+def _refusal(text: str, login: Login, expected: Expectation, address: str, until: float) -> Failure:
     """What libpq's words for a connection that came to nothing mean."""
     certificate_given = login.client_certificate is not None
     known = postgresql_errors.login_failure(text, expected.where, certificate_given=certificate_given)

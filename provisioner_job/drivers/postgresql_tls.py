@@ -6,75 +6,27 @@ sentences for people; Python's ssl gives codes. Costs nothing while connections 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import struct
 import time
 from datetime import timedelta
-from typing import NamedTuple
 
 from api.reasons import Reason
 from provisioner_job.drivers.postgresql_facts import not_after
-from provisioner_job.errors import Failure, shortened
+from provisioner_job.drivers.tls import (
+    Expectation,
+    RefusedCertificate,
+    context,
+    handshake_failure,
+    names_shown,
+    unreachable,
+)
+from provisioner_job.errors import Failure
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 """PostgreSQL manual, "Message Formats": SSLRequest."""
-
-_VERIFY_REASONS = {
-    # X509_V_ERR_*: OpenSSL manual, X509_STORE_CTX_get_error.
-    9: Reason.CERTIFICATE_EXPIRED,  # not yet valid
-    10: Reason.CERTIFICATE_EXPIRED,
-    62: Reason.CERTIFICATE_NAME_MISMATCH,  # host name
-    64: Reason.CERTIFICATE_NAME_MISMATCH,  # IP address
-}
-_CURES = {
-    Reason.CERTIFICATE_EXPIRED: "renew the server's certificate",
-    Reason.CERTIFICATE_NAME_MISMATCH: "correct the endpoint's host or tls.serverName, or the certificate",
-    Reason.CERTIFICATE_NOT_TRUSTED: "correct the endpoint's tls.caSecretRef or tls.caBundle, or the certificate",
-}
-_OLD_PROTOCOL = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE", "WRONG_VERSION_NUMBER")
-
-
-class Expectation(NamedTuple):
-    """What the endpoint demands of the server's TLS."""
-
-    host: str
-    """As the endpoint names it, for messages."""
-    port: int
-    name: str
-    """That the certificate must carry."""
-    check_name: bool
-    minimum_version: str
-    ca_file: str
-    client_certificate: tuple[str, str] | None
-
-    @property
-    def where(self) -> str:
-        """`host:port`."""
-        return f"{self.host}:{self.port}"
-
-
-def context(expected: Expectation) -> ssl.SSLContext:
-    """The same demands for Python's ssl. Raises Failure(ENDPOINT_INVALID) for unusable files."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname = expected.check_name
-    made.minimum_version = ssl.TLSVersion[f"TLSv{expected.minimum_version.replace('.', '_')}"]
-    try:
-        made.load_verify_locations(cafile=expected.ca_file)
-    except (ssl.SSLError, OSError):
-        raise Failure(
-            Reason.ENDPOINT_INVALID, "the CA certificates to trust for this endpoint cannot be read; give them as PEM"
-        ) from None
-    if expected.client_certificate is not None:
-        try:
-            made.load_cert_chain(*expected.client_certificate)
-        except (ssl.SSLError, OSError):
-            raise Failure(
-                Reason.ENDPOINT_INVALID,
-                "the endpoint's client certificate cannot be used: its Secret needs tls.crt and tls.key as PEM, "
-                "the key without a pass phrase and belonging to the certificate",
-            ) from None
-    return made
 
 
 def explain(expected: Expectation, address: str, until: float) -> Failure | None:
@@ -90,9 +42,9 @@ def explain(expected: Expectation, address: str, until: float) -> Failure | None
     except ssl.SSLCertVerificationError as error:
         return _certificate_failure(error, expected, address, until)
     except ssl.SSLError as error:
-        return _handshake_failure(error, expected)
+        return handshake_failure(error, expected)
     except OSError as error:
-        return _unreachable(error, expected)
+        return unreachable(error, expected)
 
 
 def reach(expected: Expectation, address: str, until: float) -> Failure | None:
@@ -100,18 +52,8 @@ def reach(expected: Expectation, address: str, until: float) -> Failure | None:
     try:
         _connect(address, expected.port, until).close()
     except OSError as error:
-        return _unreachable(error, expected)
+        return unreachable(error, expected)
     return None
-
-
-def _unreachable(error: OSError, expected: Expectation) -> Failure:
-    said = network_error(error)
-    return Failure(Reason.ENDPOINT_UNREACHABLE, f"{expected.where} cannot be reached: {said}")
-
-
-def network_error(error: OSError) -> str:
-    """What the network said, without addresses and numbers."""
-    return "it does not answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
 
 
 def _connect(address: str, port: int, until: float) -> socket.socket:
@@ -138,13 +80,11 @@ def _without_tls(answer: bytes, expected: Expectation) -> Failure:
 def _certificate_failure(
     error: ssl.SSLCertVerificationError, expected: Expectation, address: str, until: float
 ) -> Failure:
-    reason = _VERIFY_REASONS.get(error.verify_code, Reason.CERTIFICATE_NOT_TRUSTED)
-    said = shortened(error.verify_message or "verification failed").rstrip(".")
-    try:
-        shown = _describe(reason, expected, address, until)
-    except OSError:
-        shown = ""
-    return Failure(reason, f"the certificate of {expected.where} is refused: {said}{shown}; {_CURES[reason]}")
+    refused, shown = RefusedCertificate.of(error), ""
+    if refused.reason is not Reason.CERTIFICATE_NOT_TRUSTED:
+        with contextlib.suppress(OSError):
+            shown = _describe(refused.reason, expected, address, until)
+    return refused.failure(expected, shown)
 
 
 def _describe(reason: Reason, expected: Expectation, address: str, until: float) -> str:
@@ -159,18 +99,6 @@ def _describe(reason: Reason, expected: Expectation, address: str, until: float)
         with looking.wrap_socket(plain, server_hostname=expected.name) as tls:
             decoded, certificate = tls.getpeercert(), tls.getpeercert(binary_form=True)
     if reason is Reason.CERTIFICATE_NAME_MISMATCH:
-        alternatives = (decoded or {}).get("subjectAltName", ())
-        names = ", ".join(str(alternative[1]) for alternative in alternatives)
-        return f" (it is for {shortened(names or 'no name')}, not for {expected.name})"
-    expiry = not_after(certificate or b"") if reason is Reason.CERTIFICATE_EXPIRED else None
+        return names_shown(decoded, expected)
+    expiry = not_after(certificate or b"")
     return f" (it is valid until {expiry:%Y-%m-%d %H:%M} UTC)" if expiry else ""
-
-
-def _handshake_failure(error: ssl.SSLError, expected: Expectation) -> Failure:
-    reason = error.reason or "no reason given"
-    if any(word in reason for word in _OLD_PROTOCOL):
-        return Failure(
-            Reason.TLS_VERSION_REFUSED,
-            f"{expected.where} does not offer TLS {expected.minimum_version} or newer, as the endpoint demands",
-        )
-    return Failure(Reason.TLS_FAILED, f"the TLS handshake with {expected.where} failed: {reason.lower()}")

@@ -10,16 +10,15 @@ import time
 from api.engines import ENGINES, Driver
 from api.reasons import Reason
 from provisioner_job.drivers import sqlserver_errors, sqlserver_odbc
-from provisioner_job.drivers.addresses import addresses
 from provisioner_job.drivers.contract import Login
+from provisioner_job.drivers.network import first_that_serves
 from provisioner_job.drivers.sqlserver_odbc import Library, Refused, Silent, Wire
 from provisioner_job.drivers.sqlserver_relay import Relay
 from provisioner_job.drivers.sqlserver_tds import Account
-from provisioner_job.drivers.sqlserver_tls import Expectation, TlsFacts, open_upstream
+from provisioner_job.drivers.sqlserver_tls import TlsFacts, open_upstream
+from provisioner_job.drivers.tls import Expectation
 from provisioner_job.errors import Failure
 
-_TLS_MODES = ("VerifyFull", "VerifyCA", "Disabled")
-_TLS_VERSIONS = ("1.2", "1.3")
 _LONGEST = 128
 """Characters of a user name, a password and a database's name: [MS-TDS] 2.2.6.4."""
 
@@ -30,19 +29,14 @@ def open_wire(login: Login, library: Library | None = None) -> tuple[Wire, TlsFa
     library: the ODBC driver to use; None: the best that is installed.
     """
     until = time.monotonic() + login.connect_timeout.total_seconds()
+    expected = Expectation.of(login)
     _check(login)
     library = library or _library()
-    expected = _expectation(login)
-    failure: Failure | None = None
-    for address in addresses(login.server.host, login.server.port, until):
-        try:
-            return _open(login, library, expected, address, until)
-        except Failure as refused:
-            # Another address may be reachable, or the primary; it would not know the password any better.
-            failure = refused
-            if refused.reason not in (Reason.ENDPOINT_UNREACHABLE, Reason.SERVER_NOT_READY):
-                raise
-    raise failure or Failure(Reason.ENDPOINT_UNREACHABLE, f"the host name {login.server.host} cannot be resolved")
+
+    def attempt(address: str) -> tuple[Wire, TlsFacts]:
+        return _open(login, library, expected, address, until)
+
+    return first_that_serves(login.server.host, login.server.port, until, attempt)
 
 
 def _library() -> Library:
@@ -58,12 +52,6 @@ def _library() -> Library:
 
 def _check(login: Login) -> None:
     server = login.server
-    for field, demand, known in (
-        ("tls.mode", server.tls_mode, _TLS_MODES),
-        ("tls.minimumVersion", server.minimum_tls_version, _TLS_VERSIONS),
-    ):
-        if demand not in known:
-            raise Failure(Reason.ENDPOINT_INVALID, f"{field} {demand!r} is none of {', '.join(known)}")
     for field, name in (("host", server.host), ("tls.serverName", server.server_name or server.host)):
         if not name or any(char in ",;\\\0" or char.isspace() for char in name):
             raise Failure(
@@ -75,20 +63,6 @@ def _check(login: Login) -> None:
             raise Failure(Reason.ENDPOINT_INVALID, f"the {what} is longer than {_LONGEST} characters, or holds a NUL")
     if not login.username or not login.password:
         raise Failure(Reason.CREDENTIALS_REFUSED, "a login without user name or password is not tried")
-
-
-def _expectation(login: Login) -> Expectation:
-    server = login.server
-    return Expectation(
-        host=server.host,
-        port=server.port,
-        name=server.server_name or server.host,
-        mode=server.tls_mode,
-        minimum_version=server.minimum_tls_version,
-        ca_file=login.ca_file,
-        ca_bundle=server.ca_bundle,
-        client_certificate=login.client_certificate,
-    )
 
 
 def _open(login: Login, library: Library, expected: Expectation, address: str, until: float) -> tuple[Wire, TlsFacts]:

@@ -16,8 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 try:
     import pyodbc
@@ -48,8 +47,7 @@ _FREETDS = (
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Library:
+class Library(NamedTuple):
     """An ODBC driver that this image holds."""
 
     name: str
@@ -129,13 +127,13 @@ def diagnostic(arguments: Sequence[object]) -> tuple[str, int, str]:
     return sqlstate, 0 if number in _DBLIB else number, match[2]
 
 
-@dataclass(slots=True)
 class Rows:
     """A result set: at most ROWS_KEPT rows of `count`, as text."""
 
-    columns: tuple[str, ...] = ()
-    values: list[tuple[str | None, ...]] = field(default_factory=list)
-    count: int = 0
+    def __init__(self, columns: tuple[str, ...] = ()) -> None:
+        self.columns = columns
+        self.values: list[tuple[str | None, ...]] = []
+        self.count = 0
 
 
 class _Task:

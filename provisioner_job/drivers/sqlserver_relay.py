@@ -26,7 +26,8 @@ import threading
 
 from api.reasons import Reason
 from provisioner_job.drivers import sqlserver_tds as tds
-from provisioner_job.drivers.sqlserver_tls import Expectation, Upstream, handshake_failure
+from provisioner_job.drivers.sqlserver_tls import Upstream, tls_failure
+from provisioner_job.drivers.tls import Expectation
 from provisioner_job.errors import Failure, shortened
 
 _ACCEPT_SECONDS = 30.0
@@ -78,7 +79,7 @@ class Relay:
         except tds.Unexpected as unexpected:
             self._fail(Failure(Reason.TLS_FAILED, f"{self._expected.where}: {unexpected}"))
         except ssl.SSLError as error:
-            self._fail(handshake_failure(error, self._expected, asked=False))
+            self._fail(tls_failure(error, self._expected, asked=False))
         except OSError as error:
             said = (error.strerror or str(error)).lower()
             self._fail(Failure(Reason.CONNECTION_LOST, f"the connection to {self._expected.where}: {said}"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure
@@ -36,18 +36,21 @@ _VALUE_LIMIT = 512 * 1024 * 1024
 _HEXADECIMAL = re.compile(r"0[xX](?:[0-9a-fA-F]{2})*")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """A batch that is ready to be sent."""
 
     text: str
-    values: tuple[str, ...] = field(repr=False)
+    values: tuple[str, ...]
     outputs: int = 0
     """Whether its last result set is the OUTPUT parameters, and how many they are."""
     check: str = ""
     """A query that gives 1 or 0 for each value that the server is to read as a type; "" when there is none."""
-    checked: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
+    checked: tuple[tuple[str, str, str], ...] = ()
     """(argument, type, value) of what `check` asks for, in its order."""
+
+    def __repr__(self) -> str:
+        # The values may be passwords.
+        return f"Statement({self.text!r})"
 
 
 def resolve(procedure: Procedure, found: Sequence[Candidate]) -> Statement:

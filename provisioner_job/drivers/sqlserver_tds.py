@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 HEADER = struct.Struct(">BBHHBB")
 """(2.2.3.1) Type, status, length with the header, process, number, window."""
@@ -99,13 +99,16 @@ def read_prelogin(data: bytes) -> Mapping[int, bytes]:
     return options
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """What a login says that an ODBC driver is not told."""
 
     username: str
-    password: str = field(repr=False)
+    password: str
     database: str
+
+    def __repr__(self) -> str:
+        # Without the password.
+        return f"Account({self.username!r} in {self.database!r})"
 
     @property
     def placeholder(self) -> Account:

@@ -8,35 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import socket
 import ssl
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from api.reasons import Reason
 from provisioner_job.drivers import sqlserver_tds as tds
-from provisioner_job.errors import Failure, shortened
-
-PUBLIC_CA_FILES = (
-    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
-    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat
+from provisioner_job.drivers.network import KEEPALIVE
+from provisioner_job.drivers.tls import (
+    Expectation,
+    RefusedCertificate,
+    context,
+    handshake_failure,
+    names_shown,
+    unreachable,
 )
+from provisioner_job.errors import Failure
 
-_VERIFY_REASONS = {
-    # X509_V_ERR_*: OpenSSL manual, X509_STORE_CTX_get_error.
-    9: Reason.CERTIFICATE_EXPIRED,  # not yet valid
-    10: Reason.CERTIFICATE_EXPIRED,
-    62: Reason.CERTIFICATE_NAME_MISMATCH,  # host name
-    64: Reason.CERTIFICATE_NAME_MISMATCH,  # IP address
-}
-_CURES = {
-    Reason.CERTIFICATE_EXPIRED: "renew the server's certificate",
-    Reason.CERTIFICATE_NAME_MISMATCH: "correct the endpoint's host or tls.serverName, or the certificate",
-    Reason.CERTIFICATE_NOT_TRUSTED: "correct the endpoint's tls.caSecretRef or tls.caBundle, or the certificate",
-}
-_OLD_PROTOCOL = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE", "WRONG_VERSION_NUMBER")
 _IGNORE_DATES = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME, to read the dates of a certificate that has been refused."""
 _CERTIFICATE_REQUEST = 13
@@ -46,30 +36,7 @@ _RECORDS = range(0x14, 0x18)
 """RFC 5246, 6.2.1: ContentType."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What the endpoint demands of the connection."""
-
-    host: str
-    """As the endpoint names it, for messages."""
-    port: int
-    name: str
-    """That the certificate must carry."""
-    mode: str
-    """VerifyFull, VerifyCA or Disabled."""
-    minimum_version: str
-    ca_file: str | None
-    ca_bundle: str
-    client_certificate: tuple[str, str] | None
-
-    @property
-    def where(self) -> str:
-        """`host:port`."""
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFacts:
+class TlsFacts(NamedTuple):
     """What the TLS of a connection is; all "" where there is none."""
 
     version: str = ""
@@ -216,46 +183,18 @@ def _moment(tls: ssl.SSLObject, which: str) -> datetime | None:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC) if isinstance(text, str) else None
 
 
-def context(expected: Expectation) -> ssl.SSLContext:
-    """The demands for Python's ssl. Raises Failure(ENDPOINT_INVALID) for unusable files."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname = expected.mode == "VerifyFull"
-    made.minimum_version = ssl.TLSVersion[f"TLSv{expected.minimum_version.replace('.', '_')}"]
-    try:
-        if expected.ca_bundle:
-            made.load_verify_locations(cadata=expected.ca_bundle)
-        else:
-            public = next(filter(os.path.exists, PUBLIC_CA_FILES), PUBLIC_CA_FILES[0])
-            made.load_verify_locations(cafile=expected.ca_file or public)
-    except (ssl.SSLError, OSError, ValueError):
-        raise Failure(
-            Reason.ENDPOINT_INVALID, "the CA certificates to trust for this endpoint cannot be read; give them as PEM"
-        ) from None
-    if expected.client_certificate is not None:
-        try:
-            # Without a function to ask, a key with a pass phrase would be asked for on a terminal.
-            made.load_cert_chain(*expected.client_certificate, password=lambda: "")
-        except (ssl.SSLError, OSError, ValueError):
-            raise Failure(
-                Reason.ENDPOINT_INVALID,
-                "the endpoint's client certificate cannot be used: its Secret needs tls.crt and tls.key as PEM, "
-                "the key without a pass phrase and belonging to the certificate",
-            ) from None
-    return made
-
-
 def open_upstream(expected: Expectation, address: str, until: float) -> Upstream:
     """Connect, and verify as demanded. `until`: monotonic seconds. Raises Failure."""
     demands = None if expected.mode == "Disabled" else context(expected)
     try:
         sock = _connect(address, expected.port, until)
     except OSError as error:
-        raise _unreachable(error, expected) from None
+        raise unreachable(error, expected) from None
     try:
         upstream = _verified(expected, demands, sock)
-    except Failure as failure:
+    except ssl.SSLCertVerificationError as error:
         sock.close()
-        raise _explained(failure, expected, address, until) from None
+        raise _certificate_failure(error, expected, address, until) from None
     except BaseException:
         sock.close()
         raise
@@ -266,15 +205,7 @@ def open_upstream(expected: Expectation, address: str, until: float) -> Upstream
 def _connect(address: str, port: int, until: float) -> socket.socket:
     sock = socket.create_connection((address, port), timeout=max(0.1, until - time.monotonic()))
     sock.settimeout(max(0.1, until - time.monotonic()))
-    # A server that vanishes during a long call is noticed after 20 seconds.
-    for level, option, value in (
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
-        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000),
-        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    ):
+    for level, option, value in KEEPALIVE:
         sock.setsockopt(level, option, value)
     return sock
 
@@ -329,19 +260,14 @@ def _check_encryption(answer: int, expected: Expectation) -> None:
     )
 
 
-class _Refused(Failure):
-    """A certificate that was not accepted: what it says of itself is still to be added."""
-
-
 def _shaken(expected: Expectation, demands: ssl.SSLContext, sock: socket.socket) -> Tls:
     tls = Tls(demands, expected.name)
     try:
         tls.shake(sock)
-    except ssl.SSLCertVerificationError as error:
-        reason = _VERIFY_REASONS.get(error.verify_code, Reason.CERTIFICATE_NOT_TRUSTED)
-        raise _Refused(reason, shortened(error.verify_message or "verification failed").rstrip(".")) from None
+    except ssl.SSLCertVerificationError:
+        raise
     except ssl.SSLError as error:
-        raise handshake_failure(error, expected, asked=tls.asked_for_certificate) from None
+        raise tls_failure(error, expected, asked=tls.asked_for_certificate) from None
     except tds.Unexpected:
         message = f"{expected.where} does not answer as a SQL Server does"
         raise Failure(Reason.TLS_FAILED, message) from None
@@ -357,45 +283,33 @@ def _shaken(expected: Expectation, demands: ssl.SSLContext, sock: socket.socket)
     return tls
 
 
-def handshake_failure(error: ssl.SSLError, expected: Expectation, *, asked: bool) -> Failure:
+def tls_failure(error: ssl.SSLError, expected: Expectation, *, asked: bool) -> Failure:
     """What a handshake that failed, or an alert, means; `asked`: a client's certificate was asked for."""
-    said = error.reason or "no reason given"
-    if any(word in said for word in _OLD_PROTOCOL):
-        return Failure(
-            Reason.TLS_VERSION_REFUSED,
-            f"{expected.where} does not offer TLS {expected.minimum_version} or newer, as the endpoint demands"
-            + ("; SQL Server has TLS 1.3 with TDS 8.0 only" if expected.minimum_version == "1.3" else ""),
-        )
-    if "ALERT" in said and (asked or "CERTIFICATE" in said or "UNKNOWN_CA" in said):
-        if expected.client_certificate is None:
-            message = f"{expected.where} demands a client certificate; name one in tls.clientCertificateSecretRef"
-        else:
-            message = f"{expected.where} refuses the endpoint's client certificate: {said.lower()}"
-        return Failure(Reason.CLIENT_CERTIFICATE_REFUSED, message)
-    return Failure(Reason.TLS_FAILED, f"the TLS handshake with {expected.where} failed: {said.lower()}")
+    failed, said = handshake_failure(error, expected), error.reason or ""
+    if failed.reason is Reason.TLS_VERSION_REFUSED and expected.minimum_version == "1.3":
+        return Failure(failed.reason, f"{failed.message}; SQL Server has TLS 1.3 with TDS 8.0 only")
+    of_certificate = asked or "CERTIFICATE" in said or "UNKNOWN_CA" in said
+    if failed.reason is not Reason.TLS_FAILED or "ALERT" not in said or not of_certificate:
+        return failed
+    if expected.client_certificate is None:
+        message = f"{expected.where} demands a client certificate; name one in tls.clientCertificateSecretRef"
+    else:
+        message = f"{expected.where} refuses the endpoint's client certificate: {said.lower()}"
+    return Failure(Reason.CLIENT_CERTIFICATE_REFUSED, message)
 
 
-def _unreachable(error: OSError, expected: Expectation) -> Failure:
-    said = "it does not answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
-    return Failure(Reason.ENDPOINT_UNREACHABLE, f"{expected.where} cannot be reached: {said}")
-
-
-def _explained(failure: Failure, expected: Expectation, address: str, until: float) -> Failure:
-    if not isinstance(failure, _Refused):
-        return failure
-    shown = ""
-    with contextlib.suppress(OSError, EOFError, tds.Unexpected):
-        shown = _describe(failure.reason, expected, address, until)
-    return Failure(
-        failure.reason,
-        f"the certificate of {expected.where} is refused: {failure.message}{shown}; {_CURES[failure.reason]}",
-    )
+def _certificate_failure(
+    error: ssl.SSLCertVerificationError, expected: Expectation, address: str, until: float
+) -> Failure:
+    refused, shown = RefusedCertificate.of(error), ""
+    if refused.reason is not Reason.CERTIFICATE_NOT_TRUSTED:
+        with contextlib.suppress(OSError, EOFError, tds.Unexpected):
+            shown = _describe(refused.reason, expected, address, until)
+    return refused.failure(expected, shown)
 
 
 def _describe(reason: Reason, expected: Expectation, address: str, until: float) -> str:
     """What the refused certificate says of itself: asked for again, and trusted in nothing."""
-    if reason is Reason.CERTIFICATE_NOT_TRUSTED:
-        return ""
     looking = context(expected)
     looking.check_hostname = False
     looking.verify_flags = ssl.VerifyFlags(looking.verify_flags | _IGNORE_DATES)
@@ -405,8 +319,6 @@ def _describe(reason: Reason, expected: Expectation, address: str, until: float)
         tls = Tls(looking, expected.name)
         tls.shake(sock)
     if reason is Reason.CERTIFICATE_NAME_MISMATCH:
-        alternatives = (tls.object.getpeercert() or {}).get("subjectAltName", ())
-        names = ", ".join(str(alternative[1]) for alternative in alternatives)
-        return f" (it is for {shortened(names or 'no name')}, not for {expected.name})"
+        return names_shown(tls.object.getpeercert(), expected)
     begin, end = _moment(tls.object, "notBefore"), _moment(tls.object, "notAfter")
     return f" (it is valid from {begin:%Y-%m-%d %H:%M} until {end:%Y-%m-%d %H:%M} UTC)" if begin and end else ""

@@ -255,12 +255,12 @@ def test_the_environment_changes_nothing(
 
 
 def test_another_process_gets_nothing_from_the_relay(misbehaving: SqlServerSite) -> None:
-    from provisioner_job.drivers.sqlserver_login import _expectation
     from provisioner_job.drivers.sqlserver_relay import Relay
     from provisioner_job.drivers.sqlserver_tds import Account
     from provisioner_job.drivers.sqlserver_tls import open_upstream
+    from provisioner_job.drivers.tls import Expectation
 
-    expected = _expectation(misbehaving.login())
+    expected = Expectation.of(misbehaving.login())
     upstream = open_upstream(expected, "127.0.0.1", time.monotonic() + 5)
     relay = Relay(upstream, Account("u", "p", "d"), expected)
     script = f"import socket; s = socket.create_connection(('127.0.0.1', {relay.port})); print(s.recv(1))"
@@ -407,7 +407,7 @@ def test_an_odbc_driver_that_cannot_be_loaded_is_a_missing_driver(misbehaving: S
     broken = tmp_path / "libbroken.so"
     broken.write_bytes(b"no library")
     with pytest.raises(Failure) as caught:
-        connect(misbehaving.login(), replace(misbehaving.target.library, path=str(broken)))
+        connect(misbehaving.login(), misbehaving.target.library._replace(path=str(broken)))
 
     assert caught.value.reason is Reason.DRIVER_MISSING
     assert misbehaving.target.library.name in caught.value.message

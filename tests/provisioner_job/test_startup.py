@@ -49,3 +49,9 @@ def test_a_job_for_postgresql_adds_libpq_and_nothing_else_that_costs() -> None:
 
     assert "ctypes" in modules
     assert modules & COSTLY == set()
+
+
+def test_a_job_for_sql_server_adds_pyodbc_and_nothing_else_that_costs() -> None:
+    modules = imported("import provisioner_job.job, provisioner_job.drivers as d; d.load('sqlserver')")
+
+    assert modules & COSTLY == {"pyodbc"}

@@ -1,0 +1,154 @@
+"""What an endpoint demands of a server's TLS, the same for every engine, and why it was refused. Opens no connection.
+
+Python's ssl decides, or explains what a driver's own TLS decided, with a context made here and nothing that the
+environment would rather have.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from api.reasons import Reason
+from provisioner_job.drivers.contract import Login
+from provisioner_job.drivers.network import network_error
+from provisioner_job.errors import Failure, shortened
+
+MODES = ("VerifyFull", "VerifyCA", "Disabled")
+VERSIONS = ("1.2", "1.3")
+PUBLIC_CA_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat
+)
+"""Named, because OpenSSL's own default follows SSL_CERT_FILE and SSL_CERT_DIR, and that of psycopg's wheels knows no
+directory of this system."""
+
+_VERIFY_REASONS = {
+    # X509_V_ERR_*: OpenSSL manual, X509_STORE_CTX_get_error.
+    9: Reason.CERTIFICATE_EXPIRED,  # not yet valid
+    10: Reason.CERTIFICATE_EXPIRED,
+    62: Reason.CERTIFICATE_NAME_MISMATCH,  # host name
+    64: Reason.CERTIFICATE_NAME_MISMATCH,  # IP address
+}
+_CURES = {
+    Reason.CERTIFICATE_EXPIRED: "renew the server's certificate",
+    Reason.CERTIFICATE_NAME_MISMATCH: "correct the endpoint's host or tls.serverName, or the certificate",
+    Reason.CERTIFICATE_NOT_TRUSTED: "correct the endpoint's tls.caSecretRef or tls.caBundle, or the certificate",
+}
+_OLD_PROTOCOL = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE", "WRONG_VERSION_NUMBER")
+
+
+class Expectation(NamedTuple):
+    """What the endpoint demands of the server's TLS."""
+
+    host: str
+    """As the endpoint names it, for messages."""
+    port: int
+    name: str
+    """That the certificate must carry."""
+    mode: str
+    """One of MODES."""
+    minimum_version: str
+    """One of VERSIONS."""
+    ca_bundle: str
+    """PEM; comes before `ca_file`."""
+    ca_file: str
+    client_certificate: tuple[str, str] | None
+
+    @classmethod
+    def of(cls, login: Login) -> Expectation:
+        """The demands of a login. Raises Failure(ENDPOINT_INVALID) for what nobody here knows how to keep."""
+        server = login.server
+        for field, demand, known in (
+            ("tls.mode", server.tls_mode, MODES),
+            ("tls.minimumVersion", server.minimum_tls_version, VERSIONS),
+        ):
+            if demand not in known:
+                raise Failure(Reason.ENDPOINT_INVALID, f"{field} {demand!r} is none of {', '.join(known)}")
+        return cls(
+            host=server.host,
+            port=server.port,
+            name=server.server_name or server.host,
+            mode=server.tls_mode,
+            minimum_version=server.minimum_tls_version,
+            ca_bundle=server.ca_bundle,
+            ca_file=login.ca_file or next(filter(os.path.exists, PUBLIC_CA_FILES), PUBLIC_CA_FILES[0]),
+            client_certificate=login.client_certificate,
+        )
+
+    @property
+    def where(self) -> str:
+        """`host:port`."""
+        return f"{self.host}:{self.port}"
+
+
+def context(expected: Expectation) -> ssl.SSLContext:
+    """The demands for Python's ssl. Raises Failure(ENDPOINT_INVALID) for unusable files."""
+    # Not create_default_context(): that would write the session's keys to a file that SSLKEYLOGFILE names.
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = expected.mode == "VerifyFull"
+    made.minimum_version = ssl.TLSVersion[f"TLSv{expected.minimum_version.replace('.', '_')}"]
+    try:
+        if expected.ca_bundle:
+            made.load_verify_locations(cadata=expected.ca_bundle)
+        else:
+            made.load_verify_locations(cafile=expected.ca_file)
+    except (ssl.SSLError, OSError, TypeError, ValueError):
+        raise Failure(
+            Reason.ENDPOINT_INVALID, "the CA certificates to trust for this endpoint cannot be read; give them as PEM"
+        ) from None
+    if expected.client_certificate is not None:
+        try:
+            # Without a function to ask, OpenSSL would ask the terminal for a pass phrase.
+            made.load_cert_chain(*expected.client_certificate, password=lambda: "")
+        except (ssl.SSLError, OSError, ValueError):
+            raise Failure(
+                Reason.ENDPOINT_INVALID,
+                "the endpoint's client certificate cannot be used: its Secret needs tls.crt and tls.key as PEM, "
+                "the key without a pass phrase and belonging to the certificate",
+            ) from None
+    return made
+
+
+class RefusedCertificate(NamedTuple):
+    """A server's certificate that was not accepted."""
+
+    reason: Reason
+    said: str
+    """By OpenSSL."""
+
+    @classmethod
+    def of(cls, error: ssl.SSLCertVerificationError) -> RefusedCertificate:
+        """What the error means."""
+        reason = _VERIFY_REASONS.get(error.verify_code, Reason.CERTIFICATE_NOT_TRUSTED)
+        return cls(reason, shortened(error.verify_message or "verification failed").rstrip("."))
+
+    def failure(self, expected: Expectation, shown: str = "") -> Failure:
+        """With a cure; shown: what the certificate says of itself, in brackets."""
+        return Failure(
+            self.reason, f"the certificate of {expected.where} is refused: {self.said}{shown}; {_CURES[self.reason]}"
+        )
+
+
+def names_shown(decoded: Mapping[str, Any] | None, expected: Expectation) -> str:
+    """For whom a certificate is that has another name; decoded: as by `getpeercert`."""
+    names = ", ".join(str(alternative[1]) for alternative in (decoded or {}).get("subjectAltName", ()))
+    return f" (it is for {shortened(names or 'no name')}, not for {expected.name})"
+
+
+def handshake_failure(error: ssl.SSLError, expected: Expectation) -> Failure:
+    """Why a handshake failed, if not for a certificate: TLS_VERSION_REFUSED or TLS_FAILED."""
+    said = error.reason or "no reason given"
+    if any(word in said for word in _OLD_PROTOCOL):
+        return Failure(
+            Reason.TLS_VERSION_REFUSED,
+            f"{expected.where} does not offer TLS {expected.minimum_version} or newer, as the endpoint demands",
+        )
+    return Failure(Reason.TLS_FAILED, f"the TLS handshake with {expected.where} failed: {said.lower()}")
+
+
+def unreachable(error: OSError, expected: Expectation) -> Failure:
+    """No connection came about at all."""
+    return Failure(Reason.ENDPOINT_UNREACHABLE, f"{expected.where} cannot be reached: {network_error(error)}")
