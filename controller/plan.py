@@ -43,7 +43,7 @@ from controller.steps import (
     UpdateInstance,
 )
 
-RELEASE = f"; spec.deletionPolicy: Retain lets it go without, as does the annotation {ABANDON}"
+RELEASE = f"; spec.deletionPolicy: Retain lets it go without, as does an administrator's annotation {ABANDON}"
 """What a user can do about a deletion that does not succeed."""
 CONTENDER_INTERVAL = timedelta(seconds=30)
 """How often a Database asks again for a claim that somebody else has."""

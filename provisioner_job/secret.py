@@ -201,8 +201,8 @@ def lost(spec: OperationSpec, credentials: Iterable[str]) -> Failure:
         return Failure(
             Reason.ALREADY_EXISTS,
             f"{procedure} returned no {names}: the database existed before this Database asked for it; "
-            f"choose other parameters or another name, have the existing one removed, or take it over with the "
-            f'annotation {ADOPT}: "true"',
+            f"choose other parameters or another name, have the existing one removed, or have an "
+            f'administrator take it over for you with the annotation {ADOPT}: "true"',
         )
     return Failure(
         Reason.CREDENTIALS_LOST,

@@ -13,11 +13,12 @@ import pytest
 
 from api.binding import secret_name
 from api.identity import instance_name
-from api.labels import FINALIZER, LABEL_CREDENTIALS, MANAGED_BY, MANAGED_BY_VALUE
+from api.labels import ABANDON, ADOPT, FINALIZER, LABEL_CREDENTIALS, MANAGED_BY, MANAGED_BY_VALUE
 from api.operation import operation_name
 from api.resources import (
     CLASSES,
     DATABASES,
+    INSTANCES,
     JOBS,
     MUTATING_WEBHOOKS,
     NAMESPACES,
@@ -42,6 +43,12 @@ OPERATION = operation_name(INSTANCE, 1, 1)
 OTHER_OPERATION = operation_name(INSTANCE, 2, 1)
 JOB = f"system:serviceaccount:{HOME}:{OPERATION}"
 SECRET = secret_name("orders")
+TENANT = "tina"
+"""May edit Databases."""
+HEIR = "henry"
+"""May also do in one namespace what administrators may."""
+ADMINISTRATOR = "ada"
+"""May do so everywhere."""
 REPORT = {
     "outcome": "Succeeded",
     "reason": "Succeeded",
@@ -52,6 +59,9 @@ REPORT = {
     "reportedBy": "Job",
 }
 Json = dict[str, Any]
+CLUSTER_ROLE_BINDINGS = Resource(
+    "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +73,34 @@ def cluster() -> Iterator[ApiServer]:
         server.helm("install", "dbaas", str(CHART), "--namespace", HOME)
         for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
             server.ask("DELETE", resource.path("dbaas"))
+        bind(server, TENANT, "dbaas-edit", AWAY)
+        bind(server, HEIR, "dbaas-administrator", AWAY)
+        bind(server, ADMINISTRATOR, "dbaas-administrator")
         for name in (OPERATION, OTHER_OPERATION):
             created = server.ask("POST", OPERATIONS.path(namespace=HOME), operation(name))
             assert created.accepted, created.message
         wait_for_policies(server)
         yield server
+
+
+def bind(server: ApiServer, user: str, role: str, namespace: str | None = None) -> None:
+    body = {
+        "metadata": {"name": f"{user}-{role}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
+    }
+    path = ROLE_BINDINGS.path(namespace=namespace) if namespace else CLUSTER_ROLE_BINDINGS.path()
+    bound = server.ask("POST", path, body)
+    assert bound.accepted, bound.message
+
+
+def database(name: str, annotations: Mapping[str, str] | None = None) -> Json:
+    return {
+        "apiVersion": DATABASES.api_version,
+        "kind": DATABASES.kind,
+        "metadata": {"name": name, "annotations": dict(annotations or {}), "finalizers": [FINALIZER]},
+        "spec": {"endpoint": "main"},
+    }
 
 
 def wait_for_policies(server: ApiServer) -> None:
@@ -76,6 +109,7 @@ def wait_for_policies(server: ApiServer) -> None:
         (SERVICE_ACCOUNTS, HOME, {"metadata": {"name": "probe"}}),
         (SECRETS, HOME, token_secret("probe")),
         (ROLES, AWAY, {"metadata": {"name": "probe"}}),
+        (DATABASES, AWAY, database("probe", {ABANDON: ""})),
     )
     deadline = time.monotonic() + 30
     while True:
@@ -122,9 +156,10 @@ def status_path(name: str) -> str:
 def create(
     server: ApiServer, resource: Resource, namespace: str, body: Mapping[str, Any], *, dry: bool = False
 ) -> Answer:
-    """As the controller."""
+    """As the controller; a Database, which it does not create, as somebody who may edit Databases."""
+    user = TENANT if resource is DATABASES else CONTROLLER
     path = resource.path(namespace=namespace) + ("?dryRun=All" if dry else "")
-    return server.ask("POST", path, {"apiVersion": resource.api_version, "kind": resource.kind, **body}, CONTROLLER)
+    return server.ask("POST", path, {"apiVersion": resource.api_version, "kind": resource.kind, **body}, user)
 
 
 def credentials(name: str = SECRET, **changes: Any) -> Json:
@@ -436,12 +471,134 @@ def test_no_policy_has_a_fault_in_its_expressions(cluster: ApiServer) -> None:
     policies = cluster.ask("GET", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies").body["items"]
 
     assert {policy["metadata"]["name"] for policy in policies} == {
+        "dbaas-annotations",
         "dbaas-grants",
         "dbaas-jobs",
         "dbaas-operations",
         "dbaas-secrets",
     }
     assert all(policy["spec"]["failurePolicy"] == "Fail" for policy in policies)
+
+
+# Who edits a Database
+
+
+VERBS = {ABANDON: "abandon", ADOPT: "adopt"}
+guarded = pytest.mark.parametrize("annotation", VERBS)
+
+
+@pytest.fixture
+def orders(cluster: ApiServer) -> Iterator[str]:
+    """The path of a Database that a tenant has made."""
+    path = DATABASES.path("orders", namespace=AWAY)
+    made = cluster.ask("POST", DATABASES.path(namespace=AWAY), database("orders"), TENANT)
+    assert made.accepted, made.message
+    yield path
+    cluster.ask("DELETE", path)
+    cluster.merge(path, {"metadata": {"finalizers": None}})
+
+
+def annotated(annotation: str, value: str | None) -> Json:
+    return {"metadata": {"annotations": {annotation: value}}}
+
+
+@guarded
+def test_who_may_edit_a_database_may_neither_abandon_nor_adopt_one(
+    cluster: ApiServer, orders: str, annotation: str
+) -> None:
+    made = create(cluster, DATABASES, AWAY, database("other", {annotation: "true"}), dry=True)
+    merged = cluster.merge(orders, annotated(annotation, "true"), TENANT)
+    nameless = {**database("other", {annotation: "true"})}
+    nameless["metadata"] = {**nameless["metadata"], "name": None, "generateName": "other-"}
+    generated = create(cluster, DATABASES, AWAY, nameless, dry=True)
+    applied = cluster.apply(orders, {**database("orders"), **annotated(annotation, "true")}, TENANT)
+    replacement = cluster.ask("GET", orders).body
+    replacement["metadata"].setdefault("annotations", {})[annotation] = "true"
+    replaced = cluster.ask("PUT", orders, replacement, TENANT)
+    empty = cluster.merge(orders, annotated(annotation, ""), TENANT)
+
+    for answer in (made, generated, merged, applied, replaced, empty):
+        assert refused_by_policy(answer, f'takes the verb "{VERBS[annotation]}" on databases.dbaas.bedag.ch')
+        assert "ClusterRole dbaas-administrator" in answer.message
+        assert f"metadata.annotations[{annotation}]" in answer.message
+    assert annotation not in cluster.ask("GET", orders).body["metadata"].get("annotations", {})
+
+
+@guarded
+def test_the_status_carries_no_annotation_in(cluster: ApiServer, orders: str, annotation: str) -> None:
+    """The controller alone writes status, and even it brings nothing but status in that way."""
+    status = DATABASES.path("orders", namespace=AWAY, subresource="status")
+    cluster.merge(status, {**annotated(annotation, "true"), "status": {"observedGeneration": 1}}, CONTROLLER)
+
+    assert annotation not in cluster.ask("GET", orders).body["metadata"].get("annotations", {})
+    assert not cluster.merge(orders, annotated(annotation, "true"), CONTROLLER).accepted
+
+
+@guarded
+@pytest.mark.parametrize("user", [HEIR, ADMINISTRATOR])
+def test_who_has_the_verb_may(cluster: ApiServer, orders: str, annotation: str, user: str) -> None:
+    answer = cluster.merge(orders, annotated(annotation, "true"), user)
+
+    assert answer.accepted, answer.message
+
+
+@guarded
+def test_the_right_in_one_namespace_is_none_in_another(cluster: ApiServer, annotation: str) -> None:
+    bind(cluster, HEIR, "dbaas-edit", HOME)
+    path = DATABASES.path(namespace=HOME) + "?dryRun=All"
+    try:
+        assert cluster.ask("POST", path, database("other"), HEIR).accepted
+        answer = cluster.ask("POST", path, database("other", {annotation: "true"}), HEIR)
+        assert refused_by_policy(answer, "it takes the verb")
+    finally:
+        cluster.ask("DELETE", ROLE_BINDINGS.path(f"{HEIR}-dbaas-edit", namespace=HOME))
+
+
+@guarded
+def test_what_an_administrator_set_is_in_nobodys_way(cluster: ApiServer, orders: str, annotation: str) -> None:
+    """Labels, the same manifest again, the finalizer, taking the annotation away: but no other value."""
+    cluster.merge(orders, annotated(annotation, "true"), ADMINISTRATOR)
+    labelled = cluster.merge(orders, {"metadata": {"labels": {"a": "b"}}}, TENANT)
+    again = cluster.apply(orders, {**database("orders"), **annotated(annotation, "true")}, TENANT)
+    replaced = cluster.ask("PUT", orders, cluster.ask("GET", orders).body, TENANT)
+    other = cluster.merge(orders, annotated(annotation, "yes"), TENANT)
+    held = cluster.merge(orders, {"metadata": {"finalizers": [FINALIZER]}}, CONTROLLER)
+    removed = cluster.merge(orders, annotated(annotation, None), TENANT)
+    set_again = cluster.merge(orders, annotated(annotation, "true"), ADMINISTRATOR)
+    deleted = cluster.ask("DELETE", orders, user=TENANT)
+    let_go = cluster.merge(orders, {"metadata": {"finalizers": None}}, CONTROLLER)
+
+    for answer in (labelled, again, replaced, held, removed, set_again, deleted, let_go):
+        assert answer.accepted, answer.message
+    assert refused_by_policy(other, "it takes the verb")
+    assert cluster.ask("GET", orders).status == 404
+
+
+@guarded
+def test_a_claim_is_abandoned_by_administrators_alone(cluster: ApiServer, annotation: str) -> None:
+    """Also by nobody who may change instances otherwise, as the controller may."""
+    body = {
+        "metadata": {"name": INSTANCE},
+        "spec": {
+            "endpoint": "main",
+            "className": "postgres",
+            "classGeneration": 1,
+            "driver": "postgres",
+            "identity": "shop_orders",
+            "operations": {"create": {"procedure": "create_db", "timeout": "60s"}},
+            "deletionPolicy": "Retain",
+        },
+    }
+    path = INSTANCES.path(INSTANCE)
+    made = create(cluster, INSTANCES, "", body)
+    try:
+        assert made.accepted, made.message
+        refused = cluster.merge(path, annotated(annotation, "true"), CONTROLLER)
+        assert refused_by_policy(refused, f'takes the verb "{VERBS[annotation]}" on databaseinstances.dbaas.bedag.ch')
+        assert cluster.merge(path, annotated(annotation, "true"), ADMINISTRATOR).accepted
+        assert cluster.merge(path, {"metadata": {"labels": {"a": "b"}}}, CONTROLLER).accepted
+    finally:
+        cluster.ask("DELETE", path)
 
 
 # The finalizer
