@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 ARGS ?=
+ENGINE ?= postgresql
 BIN := .venv/bin
 export PYTHON
 
@@ -19,11 +20,11 @@ help: ## Say what can be typed here
 	@echo 'DBAAS_CLUSTER=existing uses the cluster of $$KUBECONFIG instead of a node of its own: docs/sysadmin.md'
 
 .PHONY: demo
-demo: python postgresql ## Show the whole path on a real Kubernetes and a real PostgreSQL
-	@$(BIN)/python -m tests.demo
+demo: python $(filter postgresql mariadb,$(ENGINE)) ## Show the whole path on a real Kubernetes and a real PostgreSQL; ENGINE=mariadb: on a MariaDB
+	@$(BIN)/python -m tests.demo $(ENGINE)
 
 .PHONY: demo-down
-demo-down: python ## Take away what the demo left behind: its namespace, its endpoint, its server
+demo-down: python ## Take away what the demo left behind: its namespace, its endpoints, its servers
 	@$(BIN)/python -m tests.demo down
 
 .PHONY: lint

@@ -1,4 +1,4 @@
-"""`python -m tests.demo`: the whole path, told by the commands that people would type. `… down` takes it away again."""
+"""`python -m tests.demo ENGINE`: the whole path, in the commands that people would type. `… down` takes it away."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from tests.cluster import node
 from tests.cluster.images import images
 from tests.cluster.settings import ClusterError, Settings
-from tests.demo.example import Example, file
-from tests.demo.server import DATABASE, PORT, Server, programs
+from tests.demo.example import Example
+from tests.demo.server import SERVERS, Server
 from tests.demo.terminal import CommandFailed, Terminal
 from tests.servers.postgresql_programs import Missing
 
 RELEASE = "dbaas"
 OPERATOR = "dbaas-system"
 NAMESPACE = "demo"
+DOWN = "down"
 PARTS = {"webhook": "webhook", "controller": "controller", "job": "provisioner-job"}
 """Key under `images` of the chart's values → target of the Dockerfile."""
 
@@ -27,11 +28,11 @@ PARTS = {"webhook": "webhook", "controller": "controller", "job": "provisioner-j
 class Demo:
     """The steps, in their order. Each may be repeated, whatever an interrupted run left behind."""
 
-    def __init__(self, settings: Settings, terminal: Terminal) -> None:
+    def __init__(self, settings: Settings, terminal: Terminal, server: Server) -> None:
         self.settings = settings
         self.terminal = terminal
-        self.server = Server.of(settings)
-        self.example = Example.read()
+        self.server = server
+        self.example = Example.read(server.engine)
         self.images: dict[str, str] = {}
 
     def tell(self) -> None:
@@ -39,7 +40,7 @@ class Demo:
         terminal = self.terminal
         with terminal.step("A Kubernetes"):
             terminal.run("python3 -m tests.cluster up", seconds=3600)
-        with terminal.step("A PostgreSQL outside of it, with TLS and the DBA's procedures"):
+        with terminal.step(f"A {self.server.title} outside of it, with TLS and the DBA's procedures"):
             self.database_server()
         with terminal.step("The operator's images"):
             terminal.say("\n$ python3 -m tests.cluster images")
@@ -62,19 +63,16 @@ class Demo:
         terminal.say(f"\n{terminal.table()}\n{self.next_steps()}")
 
     def database_server(self) -> None:
-        """The private PostgreSQL, and the procedures in it."""
+        """The private server, and the procedures in it."""
         terminal, server = self.terminal, self.server
         if server.serves_another:
             terminal.run(server.stop)
         server.prepare()
         terminal.run(server.start)
-        if (
-            terminal.ask(f"{server.psql} -Atc \"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'\"").strip()
-            != "1"
-        ):
-            terminal.run(f"{server.psql} -c 'CREATE DATABASE {DATABASE}'")
-        password = f'-v operator_password="$(cat {server.password})"'
-        terminal.run(f"{server.psql} -q -d {DATABASE} {password} -f {file('procedures.sql')}")
+        for question, cure in server.missing():
+            if terminal.ask(question).strip() != "1":
+                terminal.run(cure)
+        terminal.run(server.install(self.example.file("procedures.sql")))
 
     def operator(self) -> None:
         """The chart, with the images that were just built."""
@@ -94,9 +92,9 @@ class Demo:
         files = f"--from-file={server.username} --from-file={server.password}"
         terminal.run(f"{create} {example.account} {files} \\\n    | {label} | {apply}")
         terminal.run(f"{create} {example.authority} --from-file={server.authority} \\\n    | {label} | {apply}")
-        terminal.run(f"kubectl apply -f {file('class.yaml')}")
-        place = json.dumps({"spec": {"host": server.host, "port": PORT}})
-        patch = f"kubectl patch --local -f {file('endpoint.yaml')} --type merge -p '{place}' -o yaml"
+        terminal.run(f"kubectl apply -f {example.file('class.yaml')}")
+        place = json.dumps({"spec": {"host": server.host, "port": server.port}})
+        patch = f"kubectl patch --local -f {example.file('endpoint.yaml')} --type merge -p '{place}' -o yaml"
         terminal.run(f"{patch} \\\n    | kubectl apply -f -")
         terminal.run(f"kubectl wait --for=condition=Ready databaseendpoint/{example.endpoint} --timeout=60s")
 
@@ -108,21 +106,21 @@ class Demo:
             terminal.run(f"kubectl create namespace {NAMESPACE}")
         # What an interrupted demo left.
         terminal.ask(f"{kubectl} delete --ignore-not-found pod/{example.pod} database/{example.database}")
-        terminal.run(f"{kubectl} apply -f {file('database.yaml')}")
+        terminal.run(f"{kubectl} apply -f {example.file('database.yaml')}")
         try:
             terminal.follow(f"{kubectl} get database {example.database} --watch", _ready, seconds=90)
         except CommandFailed:
             terminal.run(f"{kubectl} describe database {example.database}")
             raise
         terminal.run(f"{kubectl} describe secret {example.secret}")
-        terminal.run(f'{self.server.psql} -c "{self._databases()}"')
+        terminal.run(self.server.databases)
 
     def use(self) -> None:
         """A Pod that knows its database by the Secret alone."""
         terminal, example = self.terminal, self.example
         kubectl = f"kubectl -n {NAMESPACE}"
         image = self.images["provisioner-job"]
-        place = f"kubectl set image --local -f {file('pod.yaml')} {example.container}={image} -o yaml"
+        place = f"kubectl set image --local -f {example.file('pod.yaml')} {example.container}={image} -o yaml"
         terminal.run(f"{place} \\\n    | {kubectl} apply -f -")
         done = "jsonpath={.status.phase}=Succeeded"
         terminal.run(f"{kubectl} wait --for='{done}' pod/{example.pod} --timeout=60s")
@@ -142,18 +140,19 @@ class Demo:
         """The Database goes, and with it the database."""
         terminal, example = self.terminal, self.example
         terminal.run(f"kubectl -n {NAMESPACE} delete database {example.database}")
-        terminal.run(f'{self.server.psql} -c "{self._databases()}"')
+        terminal.run(self.server.databases)
         terminal.run(f"kubectl -n {NAMESPACE} get databases,secrets")
         terminal.run(f"kubectl -n {OPERATOR} get operations -l dbaas.bedag.ch/database-namespace={NAMESPACE}")
 
     def next_steps(self) -> str:
         """What a person may want to type now."""
         tools = "" if self.settings.existing else '\n  eval "$(python3 -m tests.cluster env)"   # KUBECONFIG and PATH'
-        database, endpoint = self.example.database, self.example.endpoint
+        example, database, endpoint = self.example, self.example.database, self.example.endpoint
+        others = " or ".join(f"`make demo ENGINE={engine}`" for engine in SERVERS if engine != self.server.engine)
         return f"""
 All of it is still there, except the Database. To go on:
 {tools}
-  kubectl -n {NAMESPACE} apply -f {file("database.yaml")}
+  kubectl -n {NAMESPACE} apply -f {example.file("database.yaml")}
   kubectl -n {NAMESPACE} get databases -o wide --watch
   kubectl -n {NAMESPACE} describe database {database}
   kubectl -n {OPERATOR} get operations -o wide
@@ -162,16 +161,17 @@ All of it is still there, except the Database. To go on:
 See it cope with a server that is away: stop it, apply another Database, look at its reason, start it again.
 
   {self.server.stop}
-  sed 's/name: {database}/name: second/' {file("database.yaml")} | kubectl -n {NAMESPACE} apply -f -
+  sed 's/name: {database}/name: second/' {example.file("database.yaml")} | kubectl -n {NAMESPACE} apply -f -
   {self.server.start}
 
 See it refuse: an endpoint that does not exist, and an endpoint that is in use.
 
-  sed 's/endpoint: {endpoint}/endpoint: nowhere/' {file("database.yaml")} | kubectl -n {NAMESPACE} apply -f -
+  sed 's/endpoint: {endpoint}/endpoint: nowhere/' {example.file("database.yaml")} | kubectl -n {NAMESPACE} apply -f -
   kubectl delete databaseendpoint {endpoint}
 
-docs/ has a guide for each role. `make demo` may be repeated, `make demo-down` takes away what it made (before
-`make test`, which installs and uninstalls the operator), and `make cluster-down` ends the node."""
+docs/ has a guide for each role. The demo may be repeated; {others} shows the same on another engine.
+`make demo-down` takes away what it made (before `make test`, which installs and uninstalls the operator), and
+`make cluster-down` ends the node."""
 
     def take_away(self) -> None:
         """What the demo made: Databases first, then what they need, the server last. The operator stays."""
@@ -180,29 +180,27 @@ docs/ has a guide for each role. `make demo` may be repeated, `make demo-down` t
             gone = "--ignore-not-found"
             terminal.run(f"kubectl delete namespace {NAMESPACE} {gone}")
             terminal.run(f"kubectl delete databaseendpoint {example.endpoint} {gone}")
-            terminal.run(f"kubectl delete -f {file('class.yaml')} {gone}")
+            terminal.run(f"kubectl delete -f {example.file('class.yaml')} {gone}")
             terminal.run(f"kubectl -n {OPERATOR} delete secret {example.account} {example.authority} {gone}")
         if self.server.data.exists():
             terminal.run(self.server.stop)
             terminal.run(f"rm -rf {self.server.folder}")
 
-    @staticmethod
-    def _databases() -> str:
-        return (
-            "SELECT datname AS database, datdba::regrole AS owner FROM pg_database WHERE NOT datistemplate ORDER BY oid"
-        )
-
 
 def main(arguments: Sequence[str]) -> int:
-    """Tell the demo, or take it away; gives the exit code."""
-    if [*arguments] not in ([], ["down"]):
-        print("usage: python -m tests.demo [down]", file=sys.stderr)
+    """Tell the demo on one engine, or take away what it left of any; gives the exit code."""
+    if len(arguments) != 1 or arguments[0] not in {*SERVERS, DOWN}:
+        given = " ".join(arguments) or "nothing"
+        print(f"usage: python -m tests.demo {' | '.join([*SERVERS, DOWN])}, and not: {given}", file=sys.stderr)
         return 2
     try:
         settings = Settings.from_env(os.environ)
-        demo = Demo(settings, Terminal(_environment(settings)))
         with _alone(settings):
-            demo.take_away() if arguments else demo.tell()
+            if arguments[0] == DOWN:
+                for demo in _left(settings):
+                    demo.take_away()
+            else:
+                _demo(settings, SERVERS[arguments[0]].of(settings)).tell()
     except CommandFailed as failed:
         print(f"\nthe demo ends here: this failed\n  {failed}", file=sys.stderr)
         return 1
@@ -210,7 +208,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; `make demo` begins again with what is there", file=sys.stderr)
+        print("\nstopped; the same command begins again with what is there", file=sys.stderr)
         return 130
     return 0
 
@@ -219,8 +217,18 @@ def _ready(line: str) -> bool:
     return "True" in line.split()
 
 
-def _environment(settings: Settings) -> dict[str, str]:
-    tools = f"{settings.bin}:{programs()}:{os.environ.get('PATH', '')}"
+def _demo(settings: Settings, server: Server) -> Demo:
+    return Demo(settings, Terminal(_environment(settings, server)), server)
+
+
+def _left(settings: Settings) -> list[Demo]:
+    """The demos of all engines whose server is there."""
+    servers = [server.of(settings) for server in SERVERS.values()]
+    return [_demo(settings, server) for server in servers if server.folder.exists()]
+
+
+def _environment(settings: Settings, server: Server) -> dict[str, str]:
+    tools = f"{settings.bin}:{server.programs()}:{os.environ.get('PATH', '')}"
     return {**os.environ, "PATH": tools, "KUBECONFIG": str(settings.kubeconfig)}
 
 

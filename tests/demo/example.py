@@ -10,7 +10,7 @@ import yaml
 
 from api.binding import secret_name
 
-FOLDER = Path("examples/postgresql")
+FOLDER = Path("examples")
 """From the work tree, where the demo's commands are typed."""
 
 
@@ -18,6 +18,8 @@ FOLDER = Path("examples/postgresql")
 class Example:
     """Names in the files of one engine."""
 
+    engine: str
+    """Their folder below examples/."""
     endpoint: str
     account: str
     """The Secret with the operator's account."""
@@ -28,14 +30,15 @@ class Example:
     container: str
 
     @classmethod
-    def read(cls) -> Example:
+    def read(cls, engine: str) -> Example:
         """Read the files."""
-        endpoint, pod = _one("endpoint.yaml"), _one("pod.yaml")
+        endpoint, pod = _one(engine, "endpoint.yaml"), _one(engine, "pod.yaml")
         return cls(
+            engine=engine,
             endpoint=endpoint["metadata"]["name"],
             account=endpoint["spec"]["credentialsSecretRef"]["name"],
             authority=endpoint["spec"]["tls"]["caSecretRef"]["name"],
-            database=_one("database.yaml")["metadata"]["name"],
+            database=_one(engine, "database.yaml")["metadata"]["name"],
             pod=pod["metadata"]["name"],
             container=pod["spec"]["containers"][0]["name"],
         )
@@ -45,12 +48,15 @@ class Example:
         """What the Pod binds."""
         return secret_name(self.database)
 
+    def file(self, name: str) -> str:
+        """The path of one of its files, as a person types it."""
+        return str(_file(self.engine, name))
 
-def file(name: str) -> str:
-    """The path of one of its files, as a person types it."""
-    return str(FOLDER / name)
+
+def _file(engine: str, name: str) -> Path:
+    return FOLDER / engine / name
 
 
-def _one(name: str) -> Any:
-    [document] = [found for found in yaml.safe_load_all((FOLDER / name).read_text("utf-8")) if found]
+def _one(engine: str, name: str) -> Any:
+    [document] = [found for found in yaml.safe_load_all(_file(engine, name).read_text("utf-8")) if found]
     return document
