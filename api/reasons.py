@@ -77,6 +77,11 @@ class Reason(StrEnum):
             return Outcome.SUCCEEDED
         return Outcome.RETRY if self in _RETRY else Outcome.STALLED
 
+    @property
+    def of_endpoint(self) -> bool:
+        """Whether whoever else logs in to the same endpoint would fare the same."""
+        return self in _OF_ENDPOINT
+
 
 _RETRY = frozenset(
     {
@@ -97,15 +102,33 @@ _RETRY = frozenset(
     }
 )
 
+_OF_ENDPOINT = frozenset(
+    {
+        Reason.ENDPOINT_UNREACHABLE,
+        Reason.SERVER_NOT_READY,
+        Reason.CREDENTIALS_REFUSED,
+        Reason.CERTIFICATE_NOT_TRUSTED,
+        Reason.CERTIFICATE_NAME_MISMATCH,
+        Reason.CERTIFICATE_EXPIRED,
+        Reason.TLS_NOT_OFFERED,
+        Reason.TLS_VERSION_REFUSED,
+        Reason.TLS_FAILED,
+        Reason.CLIENT_CERTIFICATE_REFUSED,
+        Reason.DATABASE_MISSING,
+    }
+)
+
 
 class ConditionReason(StrEnum):
-    """Reasons of a Database's conditions that no Operation reported."""
+    """Reasons of conditions that no Operation reported."""
 
     PROVISIONED = "Provisioned"
     ROTATION_FAILED = "RotationFailed"
     """Ready is True: the Secret is as it was."""
     PROVISIONING = "Provisioning"
     WAITING_FOR_SLOT = "WaitingForSlot"
+    WAITING_FOR_ENDPOINT = "WaitingForEndpoint"
+    """Nobody has logged in to the endpoint yet as it is now; a probe is about to."""
     DELETING = "Deleting"
     ENDPOINT_MISSING = "EndpointMissing"
     CLASS_MISSING = "ClassMissing"
@@ -116,7 +139,21 @@ class ConditionReason(StrEnum):
     FORMER_DATABASE = "FormerDatabase"
     KUBERNETES_REFUSED = "KubernetesRefused"
 
+    # Of a DatabaseEndpoint.
+    REACHED = "Reached"
+    PROBE_LOST = "ProbeLost"
+    """A probe's Job ended without a word."""
+    PROCEDURES_FOUND = "ProceduresFound"
+    GRANTED_TO_FEW = "GrantedToFew"
+    GRANTED_TO_PUBLIC = "GrantedToPublic"
+    NOT_TOLD = "NotTold"
+    """The server's catalogue does not say."""
+
 
 CONDITION_READY = "Ready"
 CONDITION_RECONCILING = "Reconciling"
 CONDITION_STALLED = "Stalled"
+# Of a DatabaseEndpoint, besides Ready.
+CONDITION_REACHABLE = "Reachable"
+CONDITION_PROCEDURES_FOUND = "ProceduresFound"
+CONDITION_PROCEDURES_PRIVATE = "ProceduresPrivate"
