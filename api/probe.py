@@ -21,8 +21,9 @@ LONGEST_WORDS = 4096
 """Bytes that the kubelet takes of them."""
 CONNECTION_FACTS = ("serverVersion", "tlsVersion", "cipher", "peerCertificateSHA256", "peerCertificateNotAfter")
 """`status.connection` of an endpoint: the keys of `Connection.manifest()`."""
-_SHORT, _SHORTEST = 300, 120
+_SHORT, _SHORTEST = 300, 100
 """Characters to which sentences are cut when the whole is too long."""
+_LONGEST_FACT = 200
 
 
 class InvalidProbe(ValueError):
@@ -93,21 +94,21 @@ class ProbeReport(NamedTuple):
     message: str
     at: str
     """RFC 3339."""
-    connection: Mapping[str, str] = {}  # noqa: RUF012 - never written to
+    milliseconds: int = 0
+    """What name resolution, TCP, TLS and login took together."""
+    connection: Mapping[str, str] = {}
     """`Connection.manifest()`; empty when it has not logged in."""
-    procedures: Mapping[str, Inspection] = {}  # noqa: RUF012
+    procedures: Mapping[str, Inspection] = {}
     """By operation type; empty when it has not logged in."""
 
     def words(self) -> bytes:
         """As UTF-8 JSON that the kubelet takes whole: what does not fit is cut from its sentences."""
-        text = ""
-        for limit in (None, CONNECTION_FACTS = ("serverVersion", "tlsVersion", "cipher", "peerCertificateSHA256", "peerCertificateNotAfter")
-"""`status.connection` of an endpoint: the keys of `Connection.manifest()`."""
-_SHORT, _SHORTEST, 0):
-            text = json.dumps(self._manifest(limit), ensure_ascii=False)
-            if len(text.encode()) <= LONGEST_WORDS:
+        words = b""
+        for limit in (None, _SHORT, _SHORTEST, 0):
+            words = json.dumps(self._manifest(limit), ensure_ascii=False).encode(errors="replace")
+            if len(words) <= LONGEST_WORDS:
                 break
-        return text.encode()[:LONGEST_WORDS]
+        return words
 
     def _manifest(self, limit: int | None) -> dict[str, Any]:
         procedures = {kind: one._replace(message=one.message[:limit]) for kind, one in self.procedures.items()}
@@ -116,7 +117,8 @@ _SHORT, _SHORTEST, 0):
             "reason": self.reason.value,
             "message": self.message[:limit],
             "at": self.at,
-            "connection": dict(self.connection),
+            "milliseconds": self.milliseconds,
+            "connection": {key: value[:_LONGEST_FACT] for key, value in self.connection.items()},
             "procedures": {kind: one.manifest() for kind, one in procedures.items()},
         }
 
@@ -129,6 +131,7 @@ _SHORT, _SHORTEST, 0):
                 reason=Reason(data["reason"]),
                 message=str(data["message"]),
                 at=str(data["at"]),
+                milliseconds=int(data["milliseconds"]),
                 connection={key: str(value) for key, value in data["connection"].items() if key in CONNECTION_FACTS},
                 procedures={str(kind): Inspection.parse(one) for kind, one in data["procedures"].items()},
             )

@@ -128,7 +128,7 @@ class ConditionReason(StrEnum):
     PROVISIONING = "Provisioning"
     WAITING_FOR_SLOT = "WaitingForSlot"
     WAITING_FOR_ENDPOINT = "WaitingForEndpoint"
-    """Nobody has logged in to the endpoint yet as it is now; a probe is about to."""
+    """Nobody has logged in to the endpoint as it is now: one tries, the others wait."""
     DELETING = "Deleting"
     ENDPOINT_MISSING = "EndpointMissing"
     CLASS_MISSING = "ClassMissing"
@@ -141,13 +141,11 @@ class ConditionReason(StrEnum):
 
     # Of a DatabaseEndpoint.
     REACHED = "Reached"
-    PROBE_LOST = "ProbeLost"
-    """A probe's Job ended without a word."""
     PROCEDURES_FOUND = "ProceduresFound"
+    PROCEDURES_MISSING = "ProceduresMissing"
+    """Missing, or the endpoint's account may not execute them."""
     GRANTED_TO_FEW = "GrantedToFew"
     GRANTED_TO_PUBLIC = "GrantedToPublic"
-    NOT_TOLD = "NotTold"
-    """The server's catalogue does not say."""
 
 
 CONDITION_READY = "Ready"

@@ -1,4 +1,4 @@
-"""Entry point of the image: `python -m provisioner_job`."""
+"""Entry point of the image: `python -m provisioner_job` for an Operation, with the argument `probe` for a probe."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ gc.disable()
 import os  # noqa: E402
 import sys  # noqa: E402
 
+from api.labels import PROBE_TYPE  # noqa: E402
 from provisioner_job.job import run  # noqa: E402
 from provisioner_job.settings import InvalidSettings, Settings  # noqa: E402
 
@@ -19,6 +20,10 @@ UNUSABLE = 2
 
 def main() -> int:
     """Run the Job of this environment; gives the exit code."""
+    if sys.argv[1:] == [PROBE_TYPE]:
+        from provisioner_job import probe  # an Operation's Job does without
+
+        return probe.run()
     try:
         settings = Settings.from_env(os.environ)
     except InvalidSettings as error:

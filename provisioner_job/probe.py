@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 
 from api.labels import JOB_FILES, PROBE_FILE
@@ -53,14 +54,17 @@ def _look(spec: ProbeSpec, mounts: Mounts, audit: Audit, redactor: Redactor) -> 
     try:
         login = mounts.login(spec.server)
         redactor.add(login.password)
-        session = drivers.load(spec.driver)(login)
+        connect = drivers.load(spec.driver)
+        begun = time.monotonic()
+        session = connect(login)
+        took = int((time.monotonic() - begun) * 1000)
         try:
             connection = session.connection.manifest()
-            audit.write("connected", **connection)
+            audit.write("connected", milliseconds=took, **connection)
             procedures = dict(_inspected(spec, session, audit, redactor))
         finally:
             session.close()
-        return ProbeReport(Reason.SUCCEEDED, "", rfc3339(now()), connection, procedures)
+        return ProbeReport(Reason.SUCCEEDED, "", rfc3339(now()), took, connection, procedures)
     except Failure as failure:
         message = shown(failure.message, redactor)
         audit.write("failed", reason=failure.reason, code=failure.code, message=message)
@@ -72,18 +76,17 @@ def _look(spec: ProbeSpec, mounts: Mounts, audit: Audit, redactor: Redactor) -> 
         return ProbeReport(Reason.CRASHED, message, rfc3339(now()))
 
 
-def _inspected(
-    spec: ProbeSpec, session: Session, audit: Audit, redactor: Redactor
-) -> Iterator[tuple[str, Inspection]]:
+def _inspected(spec: ProbeSpec, session: Session, audit: Audit, redactor: Redactor) -> Iterator[tuple[str, Inspection]]:
     for kind, name in sorted(spec.procedures.items()):
         try:
             seen = session.inspect(name)
         except Failure as failure:
             if failure.reason is Reason.CONNECTION_LOST:
+                # It has logged in, and is gone again: that is no server to send an Operation to.
                 raise
             # A name that is none, or a catalogue that does not answer: nothing is known of the procedure.
             missing = failure.reason is Reason.PROCEDURE_MISSING
-            seen = Inspection(False if missing else None, None, None, failure.message)
+            seen = Inspection(found=False if missing else None, callable=None, public=None, message=failure.message)
         seen = seen._replace(message=shown(seen.message, redactor))
         audit.write("inspected", type=kind, procedure=name, **seen.manifest())
         yield kind, seen

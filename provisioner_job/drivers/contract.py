@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from api.operation import Connection, Server
+
+if TYPE_CHECKING:  # for probes alone: an Operation's Job does without the import
+    from api.probe import Inspection
 
 Result: TypeAlias = Mapping[str, str]
 """Result keys and their texts, in the server's order; NULL is ""."""
@@ -80,6 +83,13 @@ class Session(Protocol):
         Raises Failure: PROCEDURE_MISSING, PROCEDURE_AMBIGUOUS, PERMISSION_DENIED and most ARGUMENTS_INVALID before
         anything ran; PROCEDURE_FAILED, TIMEOUT, INTERRUPTED, DEADLOCK, LOCK_TIMEOUT, CONNECTION_LOST when it may have
         had an effect; RESULT_INVALID when it ran to its end but its result has another shape.
+        """
+
+    def inspect(self, name: str) -> Inspection:
+        """What the catalogue tells of the procedure that this name means, without calling it.
+
+        Raises Failure: PROCEDURE_MISSING for a name that is none, or that nothing has which the account can see;
+        CONNECTION_LOST, TIMEOUT, PROCEDURE_FAILED when the catalogue does not answer.
         """
 
     def cancel(self) -> None:

@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from api.operation import Connection
 from api.reasons import Reason
@@ -28,6 +29,9 @@ from provisioner_job.drivers.mariadb_login import open_session
 from provisioner_job.drivers.mariadb_wire import Lost, Rows, Wire
 from provisioner_job.drivers.result import read_result
 from provisioner_job.errors import Failure, shortened
+
+if TYPE_CHECKING:
+    from api.probe import Inspection
 
 GRACE = timedelta(seconds=2)
 """How much longer than the server this side waits, before it ends a call by itself."""
@@ -91,6 +95,22 @@ class MariaDBSession:
         except Failure as failure:
             raise Failure(failure.reason, f"{procedure.name} ran, but {failure.message}") from None
 
+    def inspect(self, name: str) -> Inspection:
+        """See `contract.Session`."""
+        from provisioner_job.drivers import mariadb_inspection  # probes alone need it
+
+        parsed = catalogue.Name.parse(name)
+        with _translated("looking up the procedure", self._wire, _LOOK_UP_TIME):
+            routines = catalogue.named(parsed, self._texts(self._query(parsed.look_up, _LOOK_UP_TIME)))
+            if not routines:
+                raise self._missing(name)
+            try:
+                granted = self._texts(self._query(mariadb_inspection.GRANTS, _LOOK_UP_TIME))
+            except ServerError:
+                # Its PUBLIC is no more than an account that nobody has made.
+                return mariadb_inspection.inspected(routines, None)
+        return mariadb_inspection.inspected(routines, [line for [line] in granted])
+
     def cancel(self) -> None:
         """See `contract.Session`; the server is told by another thread."""
         self._wire.cancel()
@@ -112,8 +132,11 @@ class MariaDBSession:
             statement = catalogue.resolve(procedure, found)
             if statement is not None:
                 return statement
-            known = self._texts(self._query(catalogue.LIST_ALL, _LOOK_UP_TIME))
-        raise catalogue.missing(procedure.name, self._database, [(schema, one) for schema, one in known])
+            raise self._missing(procedure.name)
+
+    def _missing(self, name: str) -> Failure:
+        known = self._texts(self._query(catalogue.LIST_ALL, _LOOK_UP_TIME))
+        return catalogue.missing(name, self._database, [(schema, one) for schema, one in known])
 
     def _prepare(self, procedure: Procedure, statement: catalogue.Statement) -> None:
         seconds = procedure.timeout.total_seconds()

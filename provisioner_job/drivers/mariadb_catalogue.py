@@ -166,19 +166,23 @@ def read(rows: Sequence[Sequence[str | None]]) -> list[Routine]:
     return [Routine(*key, tuple(parameters)) for key, parameters in found.items()]
 
 
-def resolve(procedure: Procedure, rows: Sequence[Sequence[str | None]]) -> Statement | None:
-    """The one statement that the name and the arguments mean; None when there is no such procedure.
-
-    rows: the answer to `Name.look_up`. Raises Failure(PROCEDURE_MISSING, ARGUMENTS_INVALID).
-    """
-    name = Name.parse(procedure.name)
+def named(name: Name, rows: Sequence[Sequence[str | None]]) -> list[Routine]:
+    """Those that the server itself would read the name as; rows: the answer to `Name.look_up`."""
     folding = bool(rows) and rows[0][11] != "0"
-    routines = [
+    return [
         one
         for one in read(rows)
         # information_schema compares without regard to case, the server only where it folds names.
         if name.schema is None or one.schema == name.schema or (folding and one.schema.lower() == name.schema.lower())
     ]
+
+
+def resolve(procedure: Procedure, rows: Sequence[Sequence[str | None]]) -> Statement | None:
+    """The one statement that the name and the arguments mean; None when there is no such procedure.
+
+    rows: the answer to `Name.look_up`. Raises Failure(PROCEDURE_MISSING, ARGUMENTS_INVALID).
+    """
+    routines = named(Name.parse(procedure.name), rows)
     chosen = next((one for one in routines if one.kind == "PROCEDURE"), None)
     if chosen is not None:
         return _statement(chosen, _in_order(procedure.arguments))

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from api.operation import Connection
 from api.reasons import Reason
@@ -23,6 +24,9 @@ from provisioner_job.drivers.postgresql_login import open_wire
 from provisioner_job.drivers.postgresql_wire import Bound, Lost, Rows, ServerError, Silent, Wire
 from provisioner_job.drivers.result import read_result
 from provisioner_job.errors import Failure
+
+if TYPE_CHECKING:
+    from api.probe import Inspection
 
 GRACE = timedelta(seconds=2)
 """How much longer than the server this side waits, before it cancels by itself."""
@@ -104,6 +108,15 @@ class PostgresSession:
         except Failure as failure:
             raise Failure(failure.reason, f"{procedure.name} ran, but {failure.message}") from None
 
+    def inspect(self, name: str) -> Inspection:
+        """See `contract.Session`."""
+        from provisioner_job.drivers.postgresql_inspection import inspected  # probes alone need it
+
+        parsed = catalogue.Name.parse(name)
+        with _translated("looking up the procedure", self._wire, _LOOK_UP_TIME):
+            rows = self._query(f"SELECT ({catalogue.LOOK_UP})", parsed.bindings, _LOOK_UP_TIME)
+            return inspected(name, self._candidates(name, rows.values[0][0]))
+
     def cancel(self) -> None:
         """See `contract.Session`."""
         self._wire.cancel()
@@ -125,11 +138,15 @@ class PostgresSession:
         name = catalogue.Name.parse(procedure.name)
         with _translated("looking up the procedure", self._wire, _LOOK_UP_TIME):
             rows = self._query(_PREPARE, (*name.bindings, *limits), _LOOK_UP_TIME)
-            found = json.loads(rows.values[0][2] or b"null") or []
-            if not found:
-                known = self._query(catalogue.LIST_ALL, (), _LOOK_UP_TIME)
-                raise resolution.missing(procedure.name, [(_text(one[0]), _text(one[1])) for one in known.values])
-        return resolution.resolve(procedure, [catalogue.Candidate.read(one) for one in found])
+            found = self._candidates(procedure.name, rows.values[0][2])
+        return resolution.resolve(procedure, found)
+
+    def _candidates(self, name: str, answer: bytes | None) -> list[catalogue.Candidate]:
+        found: list[dict[str, Any]] = json.loads(answer or b"null") or []
+        if not found:
+            known = self._query(catalogue.LIST_ALL, (), _LOOK_UP_TIME)
+            raise resolution.missing(name, [(_text(one[0]), _text(one[1])) for one in known.values])
+        return [catalogue.Candidate.read(one) for one in found]
 
     def _unreadable(self, procedure: Procedure, label: str, type_oid: int, sqlstate: str) -> Failure:
         with _translated("looking up a type", self._wire, _LOOK_UP_TIME):

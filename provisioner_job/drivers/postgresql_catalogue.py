@@ -26,6 +26,8 @@ SELECT json_agg(candidate) FROM (
   SELECT n.nspname AS schema, p.proname AS name, p.prokind AS kind, p.pronargdefaults AS defaults,
          p.prorettype = 'record'::regtype AND p.proallargtypes IS NULL AS shapeless,
          has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE') AS executable,
+         has_schema_privilege('public', n.oid, 'USAGE') AND has_function_privilege('public', p.oid, 'EXECUTE')
+           AS public,
          ARRAY(
            SELECT json_build_object('name', coalesce(p.proargnames[a.position], ''),
                                     'mode', coalesce(p.proargmodes[a.position], 'i'),
@@ -143,6 +145,8 @@ class Candidate(NamedTuple):
     shapeless: bool
     """Whether it returns `record` without saying which columns."""
     executable: bool
+    public: bool
+    """Whether every account of the server may execute it: what a new function allows unless it is revoked."""
     parameters: tuple[Parameter, ...]
 
     @classmethod

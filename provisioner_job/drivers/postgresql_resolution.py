@@ -44,7 +44,7 @@ def resolve(procedure: Procedure, candidates: Sequence[Candidate]) -> Statement:
     """
     _check_values(procedure.arguments)
     name = Name.parse(procedure.name)
-    named = _as_meant(name, candidates)
+    named = as_meant(name, candidates)
     callable_ones = [candidate for candidate in named if candidate.kind in ("f", "p")]
     if not callable_ones:
         raise Failure(Reason.PROCEDURE_MISSING, f"{named[0]} is an aggregate or window function, not a procedure")
@@ -99,8 +99,8 @@ def _check_values(arguments: Sequence[Argument]) -> None:
             )
 
 
-def _as_meant(name: Name, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
-    # As PostgreSQL reads it first; as written, for what was created in quotes, second.
+def as_meant(name: Name, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Those that PostgreSQL itself would read the name as; else those so written, created in quotes."""
     for schema in (name.schema and name.schema.folded, name.schema and name.schema.written):
         for procedure in (name.procedure.folded, name.procedure.written):
             found = [one for one in candidates if one.name == procedure and schema in (None, one.schema)]

@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from api.operation import Connection
 from api.reasons import Reason
@@ -24,6 +25,9 @@ from provisioner_job.drivers.sqlserver_login import open_wire
 from provisioner_job.drivers.sqlserver_odbc import Broken, Cancelled, Library, Refused, Rows, Silent, Wire
 from provisioner_job.drivers.sqlserver_tls import TlsFacts
 from provisioner_job.errors import Failure
+
+if TYPE_CHECKING:
+    from api.probe import Inspection
 
 GRACE = timedelta(seconds=2)
 """How much longer than the server this side waits for a lock."""
@@ -115,6 +119,18 @@ class SqlServerSession:
         except Failure as failure:
             raise Failure(failure.reason, f"{procedure.name} ran, but {failure.message}") from None
 
+    def inspect(self, name: str) -> Inspection:
+        """See `contract.Session`."""
+        from provisioner_job.drivers import sqlserver_inspection as inspection  # probes alone need it
+
+        parsed = catalogue.Name.parse(name)
+        with _translated("looking up the procedure", self._wire, _LOOK_UP_TIME):
+            found = self._candidates(name)
+            one = inspection.chosen(found)
+            query = None if one is None else inspection.granted_to_public(parsed, one)
+            granted = [] if query is None else self._query(*query, _LOOK_UP_TIME)[-1].values
+        return inspection.inspected(found, [row[0] or "" for row in granted])
+
     def cancel(self) -> None:
         """See `contract.Session`."""
         self._wire.cancel()
@@ -131,12 +147,8 @@ class SqlServerSession:
         return self._wire.query(statement, values, time.monotonic() + limit.total_seconds())
 
     def _resolve(self, procedure: Procedure) -> resolution.Statement:
-        name = catalogue.Name.parse(procedure.name)
         with _translated("looking up the procedure", self._wire, _LOOK_UP_TIME):
-            found = catalogue.candidates(self._query(*name.look_up(), _LOOK_UP_TIME)[-1].values)
-            if not found:
-                known = self._query(name.list_all(), (), _LOOK_UP_TIME)[-1].values
-                raise resolution.missing(procedure.name, [(one[0] or "", one[1] or "") for one in known])
+            found = self._candidates(procedure.name)
         statement = resolution.resolve(procedure, found)
         if statement.check:
             with _translated("reading the arguments", self._wire, _LOOK_UP_TIME):
@@ -146,6 +158,14 @@ class SqlServerSession:
                 if fine != "1":
                     raise resolution.unreadable(procedure.name, argument, declared)
         return statement
+
+    def _candidates(self, procedure: str) -> list[catalogue.Candidate]:
+        name = catalogue.Name.parse(procedure)
+        found = catalogue.candidates(self._query(*name.look_up(), _LOOK_UP_TIME)[-1].values)
+        if not found:
+            known = self._query(name.list_all(), (), _LOOK_UP_TIME)[-1].values
+            raise resolution.missing(procedure, [(one[0] or "", one[1] or "") for one in known])
+        return found
 
 
 def lock_name(identity: str) -> str:

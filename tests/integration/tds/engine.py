@@ -172,7 +172,10 @@ class Engine:
     def _select(self, words: Words, reply: Reply, scope: dict[str, Variable]) -> None:
         text = " ".join(token.text for token in words.tokens)
         given = [scope[token.text.lower()].value for token in words.tokens if token.text.lower() in scope]
-        if "sys . all_objects" in text:
+        if "sys . database_permissions" in text:
+            procedure = self.world.find((str(given[0]), str(given[2])))
+            self._rows(Rows({"class": "varchar(3)"}, [(one,) for one in procedure.public] if procedure else []), reply)
+        elif "sys . all_objects" in text:
             self._rows(self._look_up(text, given), reply)
         elif "sys . procedures" in text:
             known = [(one.schema, one.name) for one in self.world.procedures if one.executable]

@@ -124,5 +124,7 @@ class Procedure:
     """sys.objects.type."""
     executable: bool = True
     """Whether the account may call it; it sees it all the same."""
+    public: tuple[str, ...] = ()
+    """By which classes of sys.database_permissions everybody may."""
     calls: list[Mapping[str, Any]] = field(default_factory=list)
     """The arguments of every call that entered it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.integration.tds.procedures import Procedure, Script, declared
 
@@ -47,7 +47,16 @@ class World:
         self, schema: str, name: str, signature: str, script: Script, *, executable: bool = True, kind: str = "P"
     ) -> Procedure:
         """CREATE OR ALTER PROCEDURE."""
-        made = Procedure(schema, name, declared(signature), script, kind, executable)
+        return self._put(Procedure(schema, name, declared(signature), script, kind, executable))
+
+    def grant_to_public(self, schema: str, name: str, *classes: str) -> None:
+        """GRANT EXECUTE TO public: on the object ("1"), its schema ("3"), the database ("0")."""
+        procedure = self.find((schema, name))
+        assert procedure is not None
+        self._put(replace(procedure, public=classes))
+
+    def _put(self, made: Procedure) -> Procedure:
+        schema, name = made.schema, made.name
         kept = [one for one in self.procedures if (one.schema, one.name.lower()) != (schema, name.lower())]
         self.procedures = [*kept, made]
         return made
