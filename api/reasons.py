@@ -120,7 +120,7 @@ _OF_ENDPOINT = frozenset(
 
 
 class ConditionReason(StrEnum):
-    """Reasons of conditions that no Operation reported."""
+    """Reasons of a Database's conditions that no Operation reported."""
 
     PROVISIONED = "Provisioned"
     ROTATION_FAILED = "RotationFailed"
@@ -139,7 +139,12 @@ class ConditionReason(StrEnum):
     FORMER_DATABASE = "FormerDatabase"
     KUBERNETES_REFUSED = "KubernetesRefused"
 
-    # Of a DatabaseEndpoint.
+
+class EndpointReason(StrEnum):
+    """Reasons of a DatabaseEndpoint's conditions that neither a probe nor an Operation reported."""
+
+    VALID = "Valid"
+    INVALID = "Invalid"
     REACHED = "Reached"
     PROCEDURES_FOUND = "ProceduresFound"
     PROCEDURES_MISSING = "ProceduresMissing"
