@@ -15,7 +15,7 @@ from tests.cluster.settings import ClusterError, Settings
 from tests.demo.example import Example
 from tests.demo.server import SERVERS, Server
 from tests.demo.terminal import CommandFailed, Terminal
-from tests.servers.postgresql_programs import Missing
+from tests.servers.programs import Missing
 
 RELEASE = "dbaas"
 OPERATOR = "dbaas-system"

@@ -27,7 +27,7 @@ from kube.client import Object
 from tests.cluster.images import ROOT
 from tests.e2e.cluster import DEPLOYMENTS, OPERATOR, RELEASE, Cluster, eventually
 from tests.e2e.proxy import Proxy, Write
-from tests.servers.postgresql import free_port
+from tests.servers.programs import free_port
 
 CONTROLLER = f"{RELEASE}-controller"
 POD = "controller-of-a-test"

@@ -17,8 +17,9 @@ from api.reasons import Reason
 from provisioner_job.drivers import load
 from provisioner_job.drivers.contract import Procedure
 from tests.integration.mariadb_site import MariaDBSite, links
-from tests.servers.mariadb import MariaDB, free_port
+from tests.servers.mariadb import MariaDB
 from tests.servers.mariadb_impostor import Impostor
+from tests.servers.programs import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -18,7 +18,7 @@ from api.reasons import Reason
 from provisioner_job.drivers.contract import Procedure
 from tests.integration.conftest import Site, connect
 from tests.servers.postgresql import PostgreSQL
-from tests.servers.postgresql_programs import free_port
+from tests.servers.programs import free_port
 
 pytestmark = pytest.mark.integration
 

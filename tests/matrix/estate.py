@@ -44,7 +44,7 @@ from tests.e2e.proxy import Gate, Proxy
 from tests.matrix.engines import PASSWORD, Engine, class_spec, running_engines
 from tests.matrix.kubelet import Journey, Key, Kubelet, Line
 from tests.servers.pki import Authority
-from tests.servers.postgresql import free_port
+from tests.servers.programs import free_port
 
 NAMESPACE = "shop"
 PATIENCE = 90
