@@ -46,6 +46,7 @@ from controller.steps import (
     ClearRotate,
     DeleteInstance,
     DeletePassword,
+    GrantRights,
     RemoveFinalizer,
     ReportLost,
     RevokeRights,
@@ -59,6 +60,8 @@ from controller.world import World
 from kube.client import Client
 from kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError, NotFound
 
+REFUSALS = (Forbidden, Invalid, NotFound)
+"""Answers that the same request will get again."""
 PASSWORD_BYTES = 24
 """Of entropy in a generated password: 32 characters of URL-safe base64."""
 
@@ -107,6 +110,9 @@ class Applier:
                 self._start_operation(key, step)
             case StartJob():
                 self._start_job(step)
+            case GrantRights(entry):
+                self._grant(entry)
+                self._world.granted.add(entry.name)
             case ReportLost():
                 self._report_lost(step)
             case RevokeRights():
@@ -209,11 +215,18 @@ class Applier:
         if entry.generated:
             password = secrets.token_urlsafe(PASSWORD_BYTES)
             self._ensure(SECRETS, password_manifest(entry, namespace, password))
-        job = self._pool.submit(self._ensure, JOBS, job_manifest(entry, step.endpoint, namespace, self._settings.job))
+        job = self._pool.submit(self._create, JOBS, job_manifest(entry, step.endpoint, namespace, self._settings.job))
         # Beside the Job: its container takes a hundred times as long to start, and waits for its rights.
-        refused = self._grant(entry)
-        manifest = job.result()
-        if refused is None:
+        try:
+            refused = self._grant(entry)
+        except KubeError:
+            # The Job may be at its call: it stays, and gets its rights in the next pass.
+            self._world.jobs.remember(job.result()[0])
+            raise
+        manifest, created = job.result()
+        if refused is None or not created:
+            # One that was there before says itself what it lacks.
+            self._world.granted.add(entry.name)
             self._world.jobs.remember(manifest)
             return
         self._delete(JOBS, entry.name, namespace=namespace, uid=manifest["metadata"]["uid"])
@@ -223,8 +236,8 @@ class Applier:
             return
         raise refused
 
-    def _grant(self, entry: Entry) -> KubeError | None:
-        """Let the Job write its Secret; what stands against it, if anything does."""
+    def _grant(self, entry: Entry) -> Forbidden | Invalid | NotFound | None:
+        """Let the Job write its Secret; the API server's refusal, if it refuses. Raises KubeError for what may heal."""
         if not entry.writes_secret:
             return None
         binding = role_binding_manifest(entry, self._settings.namespace)
@@ -232,16 +245,20 @@ class Applier:
         try:
             self._ensure(ROLES, role_manifest(entry))
             bound.result()
-        except KubeError as error:
+        except REFUSALS as error:
             return error
         return None
 
     def _ensure(self, resource: Resource, manifest: dict[str, Any]) -> dict[str, Any]:
+        return self._create(resource, manifest)[0]
+
+    def _create(self, resource: Resource, manifest: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """What there is of this name, and whether it was made now."""
         try:
-            return self._client.create(resource, manifest)
+            return self._client.create(resource, manifest), True
         except AlreadyExists:
             metadata = manifest["metadata"]
-            return self._client.get(resource, metadata["name"], namespace=metadata.get("namespace"))
+            return self._client.get(resource, metadata["name"], namespace=metadata.get("namespace")), False
 
     def _report_lost(self, step: ReportLost) -> None:
         self._report(step.entry.name, step.reason, step.message, called=step.called)
@@ -269,6 +286,7 @@ class Applier:
         if entry.writes_secret:
             self._delete(ROLE_BINDINGS, entry.name, namespace=entry.database[0])
             self._delete(ROLES, entry.name, namespace=entry.database[0])
+        self._world.granted.discard(entry.name)
         self._delete(SERVICE_ACCOUNTS, entry.name, namespace=self._settings.namespace)
         if (account := self._world.accounts.get(entry.name, self._settings.namespace)) is not None:
             self._world.accounts.forget(account)

@@ -104,6 +104,8 @@ class Observed:
     """By name; of those entries."""
     accounts: frozenset[str] = frozenset()
     """Names of the ServiceAccounts that still exist for those entries."""
+    ungranted: frozenset[str] = frozenset()
+    """Names of those entries whose Jobs this process has not seen to have their rights."""
     secret_missing_since: datetime | None = None
     """When the user's Secret was found deleted or without its credentials."""
     witnessed: bool = False

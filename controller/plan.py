@@ -33,6 +33,7 @@ from controller.steps import (
     DeleteInstance,
     DeletePassword,
     Frozen,
+    GrantRights,
     RemoveFinalizer,
     ReportLost,
     RevokeRights,
@@ -274,7 +275,7 @@ def _running(observed: Observed, instance: DatabaseInstance) -> Plan | None:
             f"Job {entry.name} ended without a report ({job.reason or job.finished}): {job.message}"[:500],
         )
         return Plan(lost, verdict)
-    return Plan(verdict=verdict)
+    return Plan(GrantRights(entry) if entry.name in observed.ungranted else None, verdict)
 
 
 def _start_job(observed: Observed, entry: Entry) -> Step:

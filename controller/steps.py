@@ -103,6 +103,13 @@ class StartJob:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantRights:
+    """See that a Job under way has its rights: who started it may have ended before it had granted them."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
 class ReportLost:
     """Close an Operation whose Job ended without a word."""
 
@@ -138,6 +145,7 @@ Step = (
     | DeleteInstance
     | StartOperation
     | StartJob
+    | GrantRights
     | ReportLost
     | RevokeRights
     | DeletePassword

@@ -86,6 +86,8 @@ class World:
         self._namespace = namespace
         self.missing_secrets: dict[Key, datetime] = {}
         """Databases whose Secret was found deleted or emptied, and when."""
+        self.granted: set[str] = set()
+        """Operations whose Jobs this process has seen to have their rights."""
         self._gone: OrderedDict[str, None] = OrderedDict()
         for databases in self.databases:
             databases.on_change(self._remember_deletion)
@@ -195,6 +197,7 @@ class World:
             accounts=frozenset(
                 entry.name for entry in own if self.accounts.get(entry.name, self._namespace) is not None
             ),
+            ungranted=frozenset(entry.name for entry in own if entry.writes_secret and entry.name not in self.granted),
             passwords=frozenset(name for name in passwords if name in {password_name(entry) for entry in own}),
         )
 

@@ -21,6 +21,7 @@ from controller.steps import (
     ClearRotate,
     DeleteInstance,
     DeletePassword,
+    GrantRights,
     RemoveFinalizer,
     ReportLost,
     RevokeRights,
@@ -120,6 +121,16 @@ class TestProviding:
         decided = plan(world, NOW)
 
         assert decided.step is None
+        assert verdict(decided) == (False, "Provisioning")
+
+    def test_a_job_whose_rights_nobody_saw_granted_is_granted_them(self) -> None:
+        world = after(observed(instance=instance()), "create", None)
+        name = world.entries[0].name
+        world = replace(world, jobs={name: job(name)}, ungranted=frozenset({name}))
+
+        decided = plan(world, NOW)
+
+        assert decided.step == GrantRights(world.entries[0])
         assert verdict(decided) == (False, "Provisioning")
 
     def test_a_job_that_ended_without_a_word_is_written_off(self) -> None:
