@@ -54,7 +54,7 @@ test-integration: python postgresql mariadb odbc ## Run the tests against a real
 	@$(BIN)/python -m tests.suite integration -- $(ARGS)
 
 .PHONY: test-e2e
-test-e2e: python postgresql ## Run the tests of the installed chart on a real node
+test-e2e: python postgresql mariadb ## Run the tests of the installed chart on a real node
 	@$(BIN)/python -m tests.suite e2e -- $(ARGS)
 
 .PHONY: soak
