@@ -112,7 +112,7 @@ class Applier:
                 self._start_job(step)
             case GrantRights(entry):
                 self._grant(entry)
-                self._world.granted.add(entry.name)
+                self._granted(entry)
             case ReportLost():
                 self._report_lost(step)
             case RevokeRights():
@@ -226,8 +226,8 @@ class Applier:
         manifest, created = job.result()
         if refused is None or not created:
             # One that was there before says itself what it lacks.
-            self._world.granted.add(entry.name)
             self._world.jobs.remember(manifest)
+            self._granted(entry)
             return
         self._delete(JOBS, entry.name, namespace=namespace, uid=manifest["metadata"]["uid"])
         if isinstance(refused, NotFound) or (isinstance(refused, Forbidden) and refused.namespace_terminating):
@@ -248,6 +248,17 @@ class Applier:
         except REFUSALS as error:
             return error
         return None
+
+    def _granted(self, entry: Entry) -> None:
+        """Take rights back at once that came too late: another leader may have seen the Operation end before."""
+        self._world.granted.add(entry.name)
+        try:
+            present = self._client.get(OPERATIONS, entry.name, namespace=self._settings.namespace)
+        except NotFound:
+            self._revoke(RevokeRights(entry))
+            return
+        if not self._world.operations.remember(present).running:
+            self._revoke(RevokeRights(entry))
 
     def _ensure(self, resource: Resource, manifest: dict[str, Any]) -> dict[str, Any]:
         return self._create(resource, manifest)[0]
