@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from api.resources import DATABASES, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
+from api.resources import DATABASES, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, Resource
 from tests.e2e.cluster import RELEASE, Cluster, eventually
 
 _PLACE = "kubernetes.io/metadata.name"
+_UNJUDGED = "dbaas.test/unjudged"
 
 
 @contextmanager
@@ -24,10 +25,24 @@ def unjudged(cluster: Cluster, *namespaces: str) -> Iterator[None]:
         _select(cluster, {})
 
 
-def _select(cluster: Cluster, selector: Mapping[str, object]) -> None:
+@contextmanager
+def unjudged_deletion(cluster: Cluster, resource: Resource, name: str) -> Iterator[None]:
+    """While the block runs, this cluster-scoped object may be deleted although it is in use."""
+    unmarked = {"matchExpressions": [{"key": _UNJUDGED, "operator": "DoesNotExist"}]}
+    _select(cluster, unmarked, "objectSelector")
+    try:
+        cluster.patch(resource, name, {"metadata": {"labels": {_UNJUDGED: "true"}}})
+        dry_run = ("delete", resource.plural, name, "--dry-run=server")
+        eventually(lambda: cluster.kubectl(*dry_run, check=False).code == 0, f"{resource.kind} {name} is not judged")
+        yield
+    finally:
+        _select(cluster, {}, "objectSelector")
+
+
+def _select(cluster: Cluster, selector: Mapping[str, object], kind: str = "namespaceSelector") -> None:
     for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
         configuration = cluster.client.get(resource, RELEASE)
-        webhooks = [{**webhook, "namespaceSelector": selector} for webhook in configuration["webhooks"]]
+        webhooks = [{**webhook, kind: selector} for webhook in configuration["webhooks"]]
         version = configuration["metadata"]["resourceVersion"]
         cluster.patch(resource, RELEASE, {"webhooks": webhooks, "metadata": {"resourceVersion": version}})
 
