@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psycopg
-import pymysql
 import yaml
 
 from api.labels import LABEL_ENDPOINT_CREDENTIALS
@@ -16,15 +13,9 @@ from api.resources import CLASSES, DATABASES, ENDPOINTS, SECRETS
 from kube.client import Object
 from tests.e2e.cluster import MARK, OPERATOR
 from tests.e2e.scene import Applied, Scene, account_manifest
+from tests.servers.examples import ACCOUNT, FOLDER, OPERATOR_PASSWORD, install
+from tests.servers.logins import LoginRefused, log_in
 from tests.servers.pki import Authority
-
-FOLDER = Path(__file__).parents[2] / "examples"
-OPERATOR_PASSWORD = "the example's 'operator' password"
-_DATABASE = "dbaas"
-
-
-class LoginRefused(Exception):
-    """A server does not take these credentials."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,8 @@ class Site:
 
         database: another one than the Secret's.
         """
-        return _LOGINS[self.engine](self, {**secret, "database": database or secret["database"]})
+        wanted = {**secret, "database": database or secret["database"]}
+        return log_in(self.engine, wanted, self.authority, self.address)
 
     def refuses(self, secret: Mapping[str, str], database: str = "") -> bool:
         """Whether it does not let these credentials in."""
@@ -56,54 +48,6 @@ class Site:
         except LoginRefused:
             return True
         return False
-
-
-def _postgresql(site: Site, secret: Mapping[str, str]) -> tuple[str, str]:
-    try:
-        with psycopg.connect(
-            host=site.host,
-            hostaddr=site.address,
-            port=int(secret["port"]),
-            user=secret["username"],
-            password=secret["password"],
-            dbname=secret["database"],
-            sslmode="verify-full",
-            sslrootcert=str(site.authority.file),
-        ) as connection:
-            row = connection.execute("SELECT current_user::text, current_database()::text").fetchone()
-    except psycopg.OperationalError as error:
-        raise LoginRefused(str(error)) from None
-    assert row is not None
-    return str(row[0]), str(row[1])
-
-
-def _mariadb(site: Site, secret: Mapping[str, str]) -> tuple[str, str]:
-    try:
-        with (
-            pymysql.connect(
-                host=site.address,
-                port=int(secret["port"]),
-                user=secret["username"],
-                password=secret["password"],
-                database=secret["database"],
-                ssl_ca=str(site.authority.file),
-                ssl_verify_cert=True,
-                ssl_verify_identity=True,
-            ) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute("SELECT SUBSTRING_INDEX(USER(), '@', 1), DATABASE()")
-            row = cursor.fetchone()
-    except pymysql.OperationalError as error:
-        raise LoginRefused(str(error)) from None
-    assert row is not None
-    return str(row[0]), str(row[1])
-
-
-_LOGINS: Mapping[str, Callable[[Site, Mapping[str, str]], tuple[str, str]]] = {
-    "postgresql": _postgresql,
-    "mariadb": _mariadb,
-}
 
 
 @dataclass(frozen=True)
@@ -118,20 +62,16 @@ class Examples:
     @classmethod
     def install(cls, scene: Scene) -> Examples:
         """PostgreSQL's, on the tests' server: procedures.sql as a DBA would run it, and `register`."""
-        server = scene.dbms.server
-        if _DATABASE not in scene.dbms.databases():
-            server.execute(f"CREATE DATABASE {_DATABASE}")
-        variables = {"operator_password": OPERATOR_PASSWORD, "loopback_host": server.options.listen}
-        server.psql(FOLDER / "postgresql" / "procedures.sql", database=_DATABASE, variables=variables)
-        dbms = scene.dbms
-        return cls.register(scene, Site("postgresql", dbms.host, server.options.listen, dbms.port, dbms.authority))
+        dbms, listen = scene.dbms, scene.dbms.server.options.listen
+        install(dbms.server, loopback_host=listen)
+        return cls.register(scene, Site("postgresql", dbms.host, listen, dbms.port, dbms.authority))
 
     @classmethod
     def register(cls, scene: Scene, site: Site) -> Examples:
         """Class, endpoint and their Secrets, as an administrator would make them."""
         examples = cls(scene, site, f"{scene.name}-example")
         cluster, name = scene.cluster, examples.name
-        cluster.create(SECRETS, account_manifest(f"{name}-account", "dbaas_operator", site.password))
+        cluster.create(SECRETS, account_manifest(f"{name}-account", ACCOUNT, site.password))
         labels = {**MARK, LABEL_ENDPOINT_CREDENTIALS: "true"}
         metadata = {"name": f"{name}-ca", "namespace": OPERATOR, "labels": labels}
         cluster.create(SECRETS, {"metadata": metadata, "stringData": {"ca.crt": site.authority.pem}})

@@ -11,9 +11,10 @@ from api.labels import ROTATE
 from api.resources import SECRETS
 from tests.e2e.cluster import Cluster, eventually
 from tests.e2e.dbms import Dbms
-from tests.e2e.examples import FOLDER, OPERATOR_PASSWORD, Examples, Site
+from tests.e2e.examples import Examples, Site
 from tests.e2e.release import delete_all_databases
 from tests.e2e.scene import Scene
+from tests.servers.examples import install
 from tests.servers.mariadb import MariaDB
 from tests.servers.pki import Authority
 
@@ -35,7 +36,7 @@ def site(server: MariaDB, dbms: Dbms, tmp_path_factory: pytest.TempPathFactory) 
     # An address of somebody's cluster carries no name of ours.
     host = address if dbms.host == address else NAME
     server.start(authority.issue("good", [host, address]))
-    server.client(FOLDER / "mariadb" / "procedures.sql", variables={"operator_password": OPERATOR_PASSWORD})
+    install(server)
     return Site("mariadb", host, address, server.port, authority)
 
 

@@ -16,6 +16,7 @@ from api.operation import Server
 from provisioner_job.drivers import load
 from provisioner_job.drivers.contract import Argument, Login, Procedure, Session
 from provisioner_job.errors import Failure
+from tests.integration.installation import Installation, installation
 from tests.integration.mariadb_site import MariaDBCaller, MariaDBSchema, MariaDBSite
 from tests.integration.sqlserver_site import (
     SqlServerCaller,
@@ -202,6 +203,24 @@ def open_mariadb_session(mariadb: MariaDBSite) -> Iterator[Callable[[], Session]
 @pytest.fixture
 def mariadb_call(open_mariadb_session: Callable[[], Session], mariadb_schema: MariaDBSchema) -> MariaDBCaller:
     return MariaDBCaller(open_mariadb_session(), mariadb_schema)
+
+
+# The examples
+
+
+@pytest.fixture(scope="session")
+def postgresql_installation(pki: Pki) -> Iterator[Installation]:
+    with (
+        PostgreSQL.temporary(log_statements=True) as server,
+        installation(server, pki.authority, pki.good) as installed,
+    ):
+        yield installed
+
+
+@pytest.fixture(scope="session")
+def mariadb_installation(pki: Pki) -> Iterator[Installation]:
+    with MariaDB.temporary(log_statements=True) as server, installation(server, pki.authority, pki.good) as installed:
+        yield installed
 
 
 # SQL Server

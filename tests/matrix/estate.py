@@ -41,8 +41,9 @@ from tests.cluster.settings import Settings
 from tests.e2e.cluster import OPERATOR, eventually
 from tests.e2e.controllers import POD, Controller, environment_of, kubeconfig_of
 from tests.e2e.proxy import Gate, Proxy
-from tests.matrix.engines import PASSWORD, Engine, class_spec, running_engines
+from tests.matrix.engines import Engine, class_spec, running_engines
 from tests.matrix.kubelet import Journey, Key, Kubelet, Line
+from tests.servers.examples import ACCOUNT, OPERATOR_PASSWORD
 from tests.servers.pki import Authority
 from tests.servers.programs import free_port
 
@@ -292,7 +293,7 @@ def _offer(client: Client, engine: Engine, authority: Authority) -> None:
     """The class of an engine, the operator's account and the CA."""
     client.create(CLASSES, {"metadata": {"name": engine.name}, "spec": class_spec(engine)})
     data: dict[str, dict[str, str]] = {
-        "account": {"username": "dbaas_operator", "password": PASSWORD},
+        "account": {"username": ACCOUNT, "password": OPERATOR_PASSWORD},
         "ca": {"ca.crt": authority.pem},
     }
     for what, values in data.items():

@@ -68,6 +68,11 @@ class Server(ABC):
                     cls(owner.parent, Options(port=0)).remove()
 
     @property
+    def engine(self) -> str:
+        """Of its folder below examples/."""
+        return self.programs.engine.lower()
+
+    @property
     def port(self) -> int:
         """Where it listens."""
         return self.options.port
