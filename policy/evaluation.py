@@ -155,8 +155,8 @@ def _quota(policy: DatabasePolicy, question: Question) -> Iterator[Violation]:
     )
     for limit, peers, path, where in limits:
         if limit is not None and (count := sum(_counts(policy, peer) for peer in peers())) >= limit:
-            message = f"allows {limit} Databases {where}, and there are {count}; delete one, or ask an administrator"
-            yield _violation(policy, path, message)
+            full = f"allows {limit} Databases {where}, and there are {count}; delete one, or ask an administrator"
+            yield _violation(policy, path, full if limit else f"allows no Database {where}; ask an administrator")
 
 
 def _counts(policy: DatabasePolicy, peer: Peer) -> bool:

@@ -30,7 +30,7 @@ OWNED = {"owner": "sales"}
 
 
 class Kubectl:
-    """kubectl, as some user, in some namespace."""
+    """kubectl, as some user, in some namespace; in no particular one with the empty name."""
 
     def __init__(self, server: ApiServer) -> None:
         self._argv = [str(Settings.from_env({"HOME": str(Path.home())}).bin / "kubectl")]
@@ -40,8 +40,9 @@ class Kubectl:
         self, *args: str, stdin: Mapping[str, Any] | None = None, user: str = "", namespace: str = "shop"
     ) -> subprocess.CompletedProcess[str]:
         impersonated = ["--as", user, "--as-group", "system:masters"] if user else []
+        place = ["--namespace", namespace] if namespace else []
         return subprocess.run(
-            [*self._argv, "--namespace", namespace, *impersonated, *args],
+            [*self._argv, *place, *impersonated, *args],
             input=None if stdin is None else json.dumps(stdin),
             text=True,
             capture_output=True,

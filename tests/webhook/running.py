@@ -44,6 +44,8 @@ class Webhook:
         """Start the process, with these environment variables besides; it is not ready yet."""
         environment = {
             "PATH": os.environ["PATH"],
+            # What it leaves behind when it is killed goes away with the folder.
+            "TMPDIR": str(self.folder),
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "error",
             "KUBECONFIG": str(self._kubeconfig()),
