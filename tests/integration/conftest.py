@@ -5,21 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from api.operation import Server
-from provisioner_job.drivers import load
-from provisioner_job.drivers.contract import Argument, Login, Procedure, Session
-from provisioner_job.errors import Failure
+from provisioner_job.drivers.contract import Session
+from tests.integration.caller import Caller
+from tests.integration.fronts import Front, MariaDBFront, PostgreSQLFront, SqlServerFront
 from tests.integration.installation import Installation, installation
-from tests.integration.mariadb_site import MariaDBCaller, MariaDBSchema, MariaDBSite
+from tests.integration.mariadb_site import MariaDBSchema, MariaDBSite
+from tests.integration.postgresql_site import Schema, Site
 from tests.integration.sqlserver_site import (
-    SqlServerCaller,
     SqlServerSchema,
     SqlServerSite,
     Target,
@@ -33,7 +30,6 @@ from tests.servers.mariadb import MariaDB
 from tests.servers.pki import Authority, KeyPair
 from tests.servers.postgresql import PostgreSQL
 
-connect = load("postgres")
 _numbers = itertools.count()
 
 
@@ -45,71 +41,6 @@ class Pki:
     stranger: Authority
     """A CA that nobody trusts."""
     good: KeyPair
-
-
-@dataclass(frozen=True)
-class Site:
-    """A server, and an account on it that may do nothing by itself."""
-
-    server: PostgreSQL
-    pki: Pki
-    username: str = "operator"
-    password: str = field(default="correct horse 'battery' \\ staple", repr=False)
-
-    def login(self, **changes: Any) -> Login:
-        """A login that works; `changes` are fields of Login, or of its Server."""
-        server = Server("pg", "127.0.0.1", self.server.port, "postgres")
-        fields = {name: changes.pop(name) for name in [*changes] if name in Server._fields}
-        login = Login(server._replace(**fields), self.username, self.password, str(self.pki.authority.file))
-        return login._replace(**changes)
-
-    def refusal(self, **changes: Any) -> Failure:
-        """Why a login that must not work does not."""
-        with pytest.raises(Failure) as caught:
-            connect(self.login(**changes)).close()
-        return caught.value
-
-
-@dataclass(frozen=True)
-class Schema:
-    """A schema that the account may use; what is made in it is dropped with it."""
-
-    name: str
-    server: PostgreSQL
-
-    def define(self, *statements: str) -> None:
-        """Run statements as superuser, with this schema alone on the search path."""
-        for statement in statements:
-            self.server.execute(f"SET search_path = {self.name}; {statement}")
-
-    def function(self, signature: str, body: str, language: str = "plpgsql") -> None:
-        """Make `signature`, such as `f(a text) RETURNS text`, with this body."""
-        self.define(f"CREATE FUNCTION {signature} LANGUAGE {language} AS $body$ {body} $body$")
-
-    def procedure(self, signature: str, body: str) -> None:
-        """Make a procedure with this body."""
-        self.define(f"CREATE PROCEDURE {signature} LANGUAGE plpgsql AS $body$ {body} $body$")
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Calls what is in one schema."""
-
-    session: Session
-    schema: Schema
-
-    def __call__(self, name: str, /, *positional: str, timeout: Any = 10, returns: Any = True, **named: str) -> Any:
-        """Call `name` of the schema with text arguments; `timeout` is in seconds, `returns` as of Procedure."""
-        arguments = [Argument(str(number), value) for number, value in enumerate(positional)]
-        arguments += [Argument(key, value) for key, value in named.items()]
-        qualified = name if "." in name else f"{self.schema.name}.{name}"
-        return self.session.call(Procedure(qualified, tuple(arguments), timedelta(seconds=timeout), returns))
-
-    def refusal(self, name: str, /, *positional: str, **options: Any) -> Failure:
-        """Why a call that must not work does not."""
-        with pytest.raises(Failure) as caught:
-            self(name, *positional, **options)
-        return caught.value
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +58,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 def site(pki: Pki) -> Iterator[Site]:
     with PostgreSQL.temporary(listen="127.0.0.1,::1") as server:
         server.start(pki.good, client_ca=pki.authority.file)
-        site = Site(server, pki)
+        site = Site(server, pki.authority, pki.stranger, pki.good)
         quoted = site.password.replace("'", "''")
         server.execute(f"CREATE ROLE {site.username} LOGIN PASSWORD '{quoted}'")
         yield site
@@ -147,7 +78,7 @@ def open_session(site: Site) -> Iterator[Callable[[], Session]]:
     sessions: list[Session] = []
 
     def opened() -> Session:
-        sessions.append(connect(site.login()))
+        sessions.append(site.connect())
         return sessions[-1]
 
     yield opened
@@ -201,8 +132,8 @@ def open_mariadb_session(mariadb: MariaDBSite) -> Iterator[Callable[[], Session]
 
 
 @pytest.fixture
-def mariadb_call(open_mariadb_session: Callable[[], Session], mariadb_schema: MariaDBSchema) -> MariaDBCaller:
-    return MariaDBCaller(open_mariadb_session(), mariadb_schema)
+def mariadb_call(open_mariadb_session: Callable[[], Session], mariadb_schema: MariaDBSchema) -> Caller:
+    return Caller(open_mariadb_session(), mariadb_schema)
 
 
 # The examples
@@ -241,6 +172,21 @@ def misbehaving(pki: Pki, request: pytest.FixtureRequest) -> Iterator[SqlServerS
         yield opened
 
 
+# All of them
+
+
+@pytest.fixture(params=["postgresql", "mariadb", *targets(real=False)], ids=str)
+def front(pki: Pki, request: pytest.FixtureRequest) -> Iterator[Front]:
+    """Each engine, as a login meets it."""
+    if isinstance(request.param, Target):
+        with double_site(request.param, pki.authority, pki.stranger, pki.good) as opened:
+            yield SqlServerFront(opened)
+    elif request.param == "postgresql":
+        yield PostgreSQLFront(request.getfixturevalue("site"))
+    else:
+        yield MariaDBFront(request.getfixturevalue("mariadb"))
+
+
 @pytest.fixture
 def sqlserver_schema(sqlserver: SqlServerSite) -> Iterator[SqlServerSchema]:
     schema = SqlServerSchema(f"test_{next(_numbers)}", sqlserver)
@@ -263,5 +209,5 @@ def open_sqlserver_session(sqlserver: SqlServerSite) -> Iterator[Callable[[], Se
 
 
 @pytest.fixture
-def sqlserver_call(open_sqlserver_session: Callable[[], Session], sqlserver_schema: SqlServerSchema) -> SqlServerCaller:
-    return SqlServerCaller(open_sqlserver_session(), sqlserver_schema)
+def sqlserver_call(open_sqlserver_session: Callable[[], Session], sqlserver_schema: SqlServerSchema) -> Caller:
+    return Caller(open_sqlserver_session(), sqlserver_schema)

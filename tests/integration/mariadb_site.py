@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from api.operation import Server
 from provisioner_job.drivers import load
-from provisioner_job.drivers.contract import Argument, Login, Procedure, Session
+from provisioner_job.drivers.contract import Login, Session
 from provisioner_job.errors import Failure
 from tests.servers.mariadb import MariaDB
 from tests.servers.pki import Authority, KeyPair
@@ -77,30 +76,6 @@ class MariaDBSchema:
     def procedure(self, signature: str, body: str, characteristics: str = "") -> None:
         """Make `signature`, such as `p(a text)`, with the statements of this body."""
         self.define(f"CREATE PROCEDURE {signature} {characteristics} BEGIN {body}; END")
-
-
-@dataclass(frozen=True)
-class MariaDBCaller:
-    """Calls what is in one schema."""
-
-    session: Session
-    schema: MariaDBSchema
-
-    def __call__(self, name: str, /, *values: str, timeout: float = 10, returns: bool = True) -> Any:
-        """Call `name` of the schema with text arguments; `timeout` is in seconds, `returns` as of Procedure."""
-        arguments = tuple(Argument(str(number), value) for number, value in enumerate(values))
-        return self.given(name, arguments, timeout=timeout, returns=returns)
-
-    def given(self, name: str, arguments: tuple[Argument, ...], *, timeout: float = 10, returns: bool = True) -> Any:
-        """The same, with the arguments as they are."""
-        qualified = name if "." in name else f"{self.schema.name}.{name}"
-        return self.session.call(Procedure(qualified, arguments, timedelta(seconds=timeout), returns))
-
-    def refusal(self, name: str, /, *values: str, **options: Any) -> Failure:
-        """Why a call that must not work does not."""
-        with pytest.raises(Failure) as caught:
-            self(name, *values, **options)
-        return caught.value
 
 
 def links(failure: BaseException) -> Iterator[BaseException]:

@@ -11,15 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
 from api.operation import Server
-from api.reasons import Reason
-from provisioner_job.drivers.contract import Argument, Login, Procedure, Session
+from provisioner_job.drivers.contract import Login, Session
 from provisioner_job.errors import Failure
 from tests.integration.tds.procedures import Procedure as Scripted
 from tests.integration.tds.procedures import Script
@@ -178,25 +176,3 @@ class SqlServerSchema:
             return None
         made: Scripted = self.site.world.define(self.name, name, signature, script)
         return made
-
-
-@dataclass(frozen=True)
-class SqlServerCaller:
-    """Calls what is in one schema."""
-
-    session: Session
-    schema: SqlServerSchema
-
-    def __call__(self, name: str, /, *positional: str, timeout: Any = 10, returns: Any = True, **named: str) -> Any:
-        """Call `name` of the schema with text arguments; `timeout` is in seconds, `returns` as of Procedure."""
-        arguments = [Argument(str(number), value) for number, value in enumerate(positional)]
-        arguments += [Argument(key, value) for key, value in named.items()]
-        qualified = name if "." in name else f"{self.schema.name}.{name}"
-        return self.session.call(Procedure(qualified, tuple(arguments), timedelta(seconds=timeout), returns))
-
-    def refusal(self, name: str, /, *positional: str, **options: Any) -> Failure:
-        """Why a call that must not work does not."""
-        with pytest.raises(Failure) as caught:
-            self(name, *positional, **options)
-        assert isinstance(caught.value.reason, Reason)
-        return caught.value

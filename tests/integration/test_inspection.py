@@ -8,8 +8,8 @@ from api.probe import Inspection
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Session
 from provisioner_job.errors import Failure
-from tests.integration.conftest import Schema
 from tests.integration.mariadb_site import MariaDBSchema, MariaDBSite
+from tests.integration.postgresql_site import Schema
 from tests.integration.sqlserver_site import SqlServerSite
 from tests.integration.tds.procedures import Event
 

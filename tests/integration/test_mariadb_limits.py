@@ -17,7 +17,8 @@ from api.reasons import Reason
 from provisioner_job.drivers.contract import Procedure, Session
 from provisioner_job.drivers.mariadb import lock_name
 from provisioner_job.errors import Failure
-from tests.integration.mariadb_site import MariaDBCaller, MariaDBSchema, MariaDBSite
+from tests.integration.caller import Caller
+from tests.integration.mariadb_site import MariaDBSchema, MariaDBSite
 
 pytestmark = pytest.mark.integration
 
@@ -82,10 +83,10 @@ def test_the_lock_outlasts_calls_and_their_time_limits(
 ) -> None:
     first, second = open_mariadb_session(), open_mariadb_session()
     first.lock("a", SHORT)
-    MariaDBCaller(first, sleeper).refusal("nap", "30", timeout=0.2)
+    Caller(first, sleeper).refusal("nap", "30", timeout=0.2)
     with pytest.raises(Failure):
         second.lock("a", SHORT)
-    MariaDBCaller(second, sleeper)("nap", "0", timeout=0.1)
+    Caller(second, sleeper)("nap", "0", timeout=0.1)
     started = time.monotonic()
     with pytest.raises(Failure):
         second.lock("a", timedelta(seconds=1))
@@ -177,7 +178,7 @@ def test_a_waiting_job_that_is_killed_leaves_the_lock_at_once(
 
 @pytest.mark.parametrize("security", [INVOKER, "SQL SECURITY DEFINER"])
 def test_a_call_that_takes_too_long_is_ended_by_the_server(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite, security: str
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite, security: str
 ) -> None:
     mariadb_schema.define(f"CREATE PROCEDURE nap(seconds double) {security} {SLEEPS}")
     started = time.monotonic()
@@ -194,7 +195,7 @@ STUBBORN = "DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; LOOP DO SLEEP(0
 
 
 def test_a_call_that_swallows_every_timeout_is_ended_from_here(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
 ) -> None:
     mariadb_schema.procedure("mule()", STUBBORN, INVOKER)
     started = time.monotonic()
@@ -206,7 +207,7 @@ def test_a_call_that_swallows_every_timeout_is_ended_from_here(
 
 
 def test_a_definers_call_that_swallows_every_timeout_is_left_behind_and_said_to_run(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
 ) -> None:
     """To the server it is the definer's, not the account's."""
     mariadb_schema.procedure("mule()", STUBBORN)
@@ -223,13 +224,13 @@ def test_a_definers_call_that_swallows_every_timeout_is_left_behind_and_said_to_
 
 
 def test_a_call_that_waits_for_a_lock_all_the_time_says_so(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, open_mariadb_session: Callable[[], Session]
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, open_mariadb_session: Callable[[], Session]
 ) -> None:
     mariadb_schema.define("CREATE TABLE t (a int PRIMARY KEY) ENGINE=InnoDB", "INSERT INTO t VALUES (1)")
     mariadb_schema.procedure("hold()", "START TRANSACTION; UPDATE t SET a = 2; SELECT 'held' AS state")
     mariadb_schema.procedure("rewrite()", "UPDATE t SET a = 3; SELECT 'x' AS state")
     mariadb_schema.procedure("metadata()", "ALTER TABLE t ADD b int; SELECT 'x' AS state")
-    holding = MariaDBCaller(open_mariadb_session(), mariadb_schema)
+    holding = Caller(open_mariadb_session(), mariadb_schema)
     holding("hold")
 
     for name in ("rewrite", "metadata"):
@@ -254,7 +255,7 @@ def cancel_when(mariadb: MariaDBSite, session: Session, text: str) -> threading.
 
 
 def test_cancelling_from_another_thread_ends_the_call_on_the_server(
-    mariadb_call: MariaDBCaller, sleeper: MariaDBSchema, mariadb: MariaDBSite
+    mariadb_call: Caller, sleeper: MariaDBSchema, mariadb: MariaDBSite
 ) -> None:
     started = time.monotonic()
     thread = cancel_when(mariadb, mariadb_call.session, "SLEEP")
@@ -269,7 +270,7 @@ def test_cancelling_from_another_thread_ends_the_call_on_the_server(
 
 @pytest.mark.usefixtures("administrator")
 def test_an_account_with_connection_admin_cancels_what_runs_as_its_definer(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
 ) -> None:
     mariadb_schema.define(f"CREATE PROCEDURE nap(seconds double) {SLEEPS}")
     thread = cancel_when(mariadb, mariadb_call.session, "SLEEP")
@@ -282,7 +283,7 @@ def test_an_account_with_connection_admin_cancels_what_runs_as_its_definer(
 
 
 def test_another_account_leaves_a_definers_call_behind_and_says_so(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
 ) -> None:
     mariadb_schema.define(f"CREATE PROCEDURE nap(seconds double) {SLEEPS}")
     started = time.monotonic()
@@ -297,7 +298,7 @@ def test_another_account_leaves_a_definers_call_behind_and_says_so(
 
 
 def test_a_call_that_swallows_every_cancellation_is_ended_with_its_connection(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
 ) -> None:
     mariadb_schema.procedure("mule()", STUBBORN, INVOKER)
     started = time.monotonic()
@@ -311,7 +312,7 @@ def test_a_call_that_swallows_every_cancellation_is_ended_with_its_connection(
 
 
 def test_cancelling_from_a_signal_handler_ends_the_call(
-    mariadb_call: MariaDBCaller, sleeper: MariaDBSchema, mariadb: MariaDBSite
+    mariadb_call: Caller, sleeper: MariaDBSchema, mariadb: MariaDBSite
 ) -> None:
     previous = signal.signal(signal.SIGUSR1, lambda *_: mariadb_call.session.cancel())
     main = threading.get_ident()
@@ -344,7 +345,7 @@ def test_cancelling_a_wait_for_the_lock_ends_it(
     assert time.monotonic() - started < 5
 
 
-def test_nothing_is_called_after_a_cancellation(mariadb_call: MariaDBCaller, sleeper: MariaDBSchema) -> None:
+def test_nothing_is_called_after_a_cancellation(mariadb_call: Caller, sleeper: MariaDBSchema) -> None:
     mariadb_call.session.cancel()
 
     assert mariadb_call.refusal("nap", "0").reason is Reason.INTERRUPTED
@@ -354,7 +355,7 @@ def test_nothing_is_called_after_a_cancellation(mariadb_call: MariaDBCaller, sle
     ("kill", "reason"), [("KILL QUERY", Reason.PROCEDURE_FAILED), ("KILL CONNECTION", Reason.CONNECTION_LOST)]
 )
 def test_an_administrator_who_ends_a_call_is_no_timeout(
-    mariadb_call: MariaDBCaller, sleeper: MariaDBSchema, mariadb: MariaDBSite, kill: str, reason: Reason
+    mariadb_call: Caller, sleeper: MariaDBSchema, mariadb: MariaDBSite, kill: str, reason: Reason
 ) -> None:
     def end() -> None:
         wait_until(lambda: mariadb.running("SLEEP"))
@@ -374,7 +375,7 @@ def test_an_administrator_who_ends_a_call_is_no_timeout(
 
 
 def test_a_server_that_falls_silent_is_given_up(
-    mariadb_call: MariaDBCaller, sleeper: MariaDBSchema, mariadb: MariaDBSite
+    mariadb_call: Caller, sleeper: MariaDBSchema, mariadb: MariaDBSite
 ) -> None:
     """A frozen server still acknowledges packets: only a clock on this side notices."""
 

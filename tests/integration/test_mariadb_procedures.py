@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure
 from provisioner_job.errors import Failure
-from tests.integration.mariadb_site import MariaDBCaller, MariaDBSchema, MariaDBSite
+from tests.integration.caller import Caller
+from tests.integration.mariadb_site import MariaDBSchema, MariaDBSite
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +23,7 @@ ECHO = "SELECT given AS given"
 
 @pytest.mark.parametrize("spelling", ["make", "MAKE", "Make", "`make`", "`MAKE`"])
 def test_a_procedures_name_means_the_same_in_any_case(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, spelling: str
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, spelling: str
 ) -> None:
     mariadb_schema.procedure("make()", MADE)
 
@@ -30,7 +31,7 @@ def test_a_procedures_name_means_the_same_in_any_case(
 
 
 def test_a_schemas_name_means_what_is_written_where_the_server_tells_cases_apart(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema
 ) -> None:
     mariadb_schema.procedure("make()", MADE)
 
@@ -38,9 +39,7 @@ def test_a_schemas_name_means_what_is_written_where_the_server_tells_cases_apart
 
 
 @pytest.mark.parametrize("name", ["a``b; DROP TABLE x; -- ", 'say "it\'s"', "1 2", "größe", "%s", "\\'", "a.b"])
-def test_a_name_full_of_quotes_is_one_name(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, name: str
-) -> None:
+def test_a_name_full_of_quotes_is_one_name(mariadb_call: Caller, mariadb_schema: MariaDBSchema, name: str) -> None:
     mariadb_schema.procedure(f"`{name.strip()}`()", MADE)
 
     assert mariadb_call(f"{mariadb_schema.name}.`{name.strip()}`") == {"made": "yes"}
@@ -63,9 +62,7 @@ def test_a_name_without_a_schema_is_one_of_the_endpoints_database(
     assert f"there is {mariadb_schema.name}.p" in caught.value.message
 
 
-def test_a_missing_procedure_is_named_with_what_is_similar(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema
-) -> None:
+def test_a_missing_procedure_is_named_with_what_is_similar(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure("echo()", MADE)
     failure = mariadb_call.refusal("ehco")
 
@@ -76,7 +73,7 @@ def test_a_missing_procedure_is_named_with_what_is_similar(
 
 
 def test_a_procedure_that_the_account_may_not_see_says_which_grant_helps(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
 ) -> None:
     """MariaDB answers as if there were none: it does not tell the two apart."""
     mariadb_schema.procedure("hidden()", MADE)
@@ -89,7 +86,7 @@ def test_a_procedure_that_the_account_may_not_see_says_which_grant_helps(
 
 
 def test_a_procedure_that_may_be_seen_and_not_executed_is_a_missing_permission(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
 ) -> None:
     mariadb_schema.procedure("seen()", MADE)
     mariadb.server.execute(f"REVOKE EXECUTE ON {mariadb_schema.name}.* FROM {mariadb.username}")
@@ -102,7 +99,7 @@ def test_a_procedure_that_may_be_seen_and_not_executed_is_a_missing_permission(
 
 
 def test_a_procedure_that_the_body_may_not_call_is_the_bodys_failure(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema
 ) -> None:
     mariadb_schema.server.execute("CREATE OR REPLACE DATABASE closed")
     mariadb_schema.server.execute("CREATE PROCEDURE closed.p() DO 1")
@@ -118,14 +115,14 @@ def test_a_procedure_that_the_body_may_not_call_is_the_bodys_failure(
     ["", "a b", "f()", "f; DROP TABLE x", "a.b.c", "f`", "`f", "``", "12", "a.12", "f--", "a.", ".f", "f\0", "%s",
      "`" + "x" * 65 + "`"],
 )  # fmt: skip
-def test_what_is_no_name_is_refused_before_anything_is_sent(mariadb_call: MariaDBCaller, name: str) -> None:
+def test_what_is_no_name_is_refused_before_anything_is_sent(mariadb_call: Caller, name: str) -> None:
     with pytest.raises(Failure) as caught:
         mariadb_call.session.call(Procedure(name))
 
     assert caught.value.reason is Reason.PROCEDURE_MISSING
 
 
-def test_a_function_is_no_procedure(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_a_function_is_no_procedure(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.define("CREATE FUNCTION f(a int) RETURNS text RETURN 'x'")
     failure = mariadb_call.refusal("f", "1")
 
@@ -140,7 +137,7 @@ def test_a_function_is_no_procedure(mariadb_call: MariaDBCaller, mariadb_schema:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_wrong_number_of_arguments_is_refused_before_anything_runs(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, count: int
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, count: int
 ) -> None:
     mariadb_schema.define("CREATE TABLE ran (a int)")
     mariadb_schema.procedure("p(a varchar(9), INOUT b int, OUT c int)", "INSERT INTO ran VALUES (1)")
@@ -153,7 +150,7 @@ def test_a_wrong_number_of_arguments_is_refused_before_anything_runs(
 
 @pytest.mark.parametrize("names", [("0", "2"), ("1",), ("0", "0"), ("0", "given"), ("given",), ("٠",), ("-1",)])
 def test_names_and_positions_with_gaps_or_repetitions_are_refused(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, names: tuple[str, ...]
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, names: tuple[str, ...]
 ) -> None:
     mariadb_schema.procedure("p(given text)", ECHO)
     with pytest.raises(Failure) as caught:
@@ -162,7 +159,7 @@ def test_names_and_positions_with_gaps_or_repetitions_are_refused(
     assert caught.value.reason is Reason.ARGUMENTS_INVALID
 
 
-def test_positions_are_taken_in_numeric_order(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_positions_are_taken_in_numeric_order(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     letters = [chr(ord("a") + number) for number in range(11)]
     declared = ", ".join(f"{letter} text" for letter in letters)
     mariadb_schema.procedure(f"p({declared})", f"SELECT CONCAT({', '.join(letters)}) AS all_of_them")
@@ -198,7 +195,7 @@ TYPED = [
 
 @pytest.mark.parametrize(("declared", "given_text", "returned"), TYPED, ids=[f"{one[0]}-{one[1][:8]}" for one in TYPED])
 def test_values_are_read_and_printed_by_the_server_as_the_declared_type(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, declared: str, given_text: str, returned: str
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, declared: str, given_text: str, returned: str
 ) -> None:
     mariadb_schema.procedure(f"p(given {declared})", ECHO)
     mariadb_schema.procedure(f"q(INOUT given {declared})", "DO 1")
@@ -235,7 +232,7 @@ def test_values_are_read_and_printed_by_the_server_as_the_declared_type(
     ],
 )
 def test_a_value_that_is_not_of_the_declared_type_is_refused_and_never_cut_or_quoted(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, declared: str, value: str
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, declared: str, value: str
 ) -> None:
     mariadb_schema.define("SET sql_mode = ''")
     mariadb_schema.procedure(f"p(a text, wanted {declared})", "SELECT wanted AS ran")
@@ -248,7 +245,7 @@ def test_a_value_that_is_not_of_the_declared_type_is_refused_and_never_cut_or_qu
 
 
 def test_a_procedure_made_in_a_lax_session_still_refuses_what_it_would_cut(
-    mariadb: MariaDBSite, mariadb_schema: MariaDBSchema, mariadb_call: MariaDBCaller
+    mariadb: MariaDBSite, mariadb_schema: MariaDBSchema, mariadb_call: Caller
 ) -> None:
     """Arguments are converted under the caller's sql_mode; the body goes on under its own."""
     [(usual,)] = mariadb.server.execute("SELECT @@global.sql_mode")
@@ -262,7 +259,7 @@ def test_a_procedure_made_in_a_lax_session_still_refuses_what_it_would_cut(
 
 
 def test_the_same_error_inside_the_body_is_the_procedures_failure(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema
 ) -> None:
     mariadb_schema.procedure("p(a varchar(20))", "DECLARE n int; SET n = a")
     mariadb_schema.procedure("q(a varchar(20))", "SET a = CONCAT(a, a)")
@@ -272,9 +269,7 @@ def test_the_same_error_inside_the_body_is_the_procedures_failure(
     assert mariadb_call.refusal("q", "x" * 20).reason is Reason.PROCEDURE_FAILED
 
 
-def test_half_a_character_is_refused_before_it_is_sent(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema
-) -> None:
+def test_half_a_character_is_refused_before_it_is_sent(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure("p(given text)", ECHO)
     failure = mariadb_call.refusal("p", "\ud800")
 
@@ -306,9 +301,7 @@ def test_half_a_character_is_refused_before_it_is_sent(
     ],
     ids=lambda value: repr(value[:12]),
 )
-def test_text_arrives_and_returns_unchanged(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, value: str
-) -> None:
+def test_text_arrives_and_returns_unchanged(mariadb_call: Caller, mariadb_schema: MariaDBSchema, value: str) -> None:
     mariadb_schema.procedure("p(given text)", ECHO)
     mariadb_schema.procedure("q(INOUT given text)", "DO 1")
 
@@ -340,7 +333,7 @@ def test_any_text_arrives_and_returns_unchanged_whatever_the_servers_mode(
 
 
 def test_no_value_and_no_name_ever_becomes_a_statement(
-    mariadb: MariaDBSite, mariadb_schema: MariaDBSchema, mariadb_call: MariaDBCaller
+    mariadb: MariaDBSite, mariadb_schema: MariaDBSchema, mariadb_call: Caller
 ) -> None:
     """The server's own log of statements: values stand in it as hexadecimal digits alone."""
     mariadb_schema.procedure("p(given longtext, INOUT other longtext)", "SELECT given AS given")

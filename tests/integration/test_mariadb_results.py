@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from api.reasons import Reason
-from tests.integration.mariadb_site import MariaDBCaller, MariaDBSchema, links
+from tests.integration.caller import Caller
+from tests.integration.mariadb_site import MariaDBSchema, links
 
 pytestmark = pytest.mark.integration
 
@@ -22,14 +23,14 @@ SEQUENCE = "FROM seq_1_to_{}"
     ],
 )
 def test_rows_of_key_and_value_are_read_in_any_case_and_order(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, columns: str
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, columns: str
 ) -> None:
     mariadb_schema.procedure("p()", f"SELECT {columns} FROM seq_1_to_3")
 
     assert mariadb_call("p") == {"k1": "v1", "k2": "v2", "k3": "v3"}
 
 
-def test_one_row_of_any_columns_is_read(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_one_row_of_any_columns_is_read(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure(
         "p()",
         """DECLARE tls tinyint(1) DEFAULT true; DECLARE flags bit(12) DEFAULT b'100000001'; DECLARE padded char(9)
@@ -63,7 +64,7 @@ def test_one_row_of_any_columns_is_read(mariadb_call: MariaDBCaller, mariadb_sch
     }
 
 
-def test_null_is_empty(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_null_is_empty(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure("p()", "SELECT 'a' AS `key`, NULL AS `value` UNION ALL SELECT 'b', ''")
     mariadb_schema.procedure("q()", "SELECT NULL AS a, CAST(NULL AS binary) AS b")
 
@@ -71,7 +72,7 @@ def test_null_is_empty(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchem
     assert mariadb_call("q") == {"a": "", "b": ""}
 
 
-def test_the_last_result_set_with_columns_counts(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_the_last_result_set_with_columns_counts(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.define("CREATE TABLE log (line text)")
     mariadb_schema.procedure(
         "p()", f"SELECT 1, 2, 3; SELECT 's3cret' AS a, 'b' AS b; {PAIR}; INSERT INTO log VALUES (1)"
@@ -80,7 +81,7 @@ def test_the_last_result_set_with_columns_counts(mariadb_call: MariaDBCaller, ma
     assert mariadb_call("p") == {"made": "yes"}
 
 
-def test_an_error_after_the_result_set_discards_it(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_an_error_after_the_result_set_discards_it(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure("p()", f"{PAIR}; SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'and then it failed'")
     failure = mariadb_call.refusal("p")
 
@@ -89,7 +90,7 @@ def test_an_error_after_the_result_set_discards_it(mariadb_call: MariaDBCaller, 
     assert mariadb_call.refusal("p", returns=False).reason is Reason.PROCEDURE_FAILED
 
 
-def test_an_error_amid_the_rows_discards_them(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_an_error_amid_the_rows_discards_them(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.define(
         "CREATE FUNCTION f(n int) RETURNS text BEGIN IF n = 3 THEN SIGNAL SQLSTATE '45000'; END IF; RETURN n; END"
     )
@@ -112,7 +113,7 @@ def test_an_error_amid_the_rows_discards_them(mariadb_call: MariaDBCaller, maria
     ],
 )
 def test_another_shape_is_told_with_columns_and_counts_and_never_a_value(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, query: str, told: str
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, query: str, told: str
 ) -> None:
     mariadb_schema.procedure("p()", query)
     failure = mariadb_call.refusal("p")
@@ -123,9 +124,7 @@ def test_another_shape_is_told_with_columns_and_counts_and_never_a_value(
     assert mariadb_call("p", returns=False) == {}
 
 
-def test_out_and_inout_parameters_are_the_last_result(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema
-) -> None:
+def test_out_and_inout_parameters_are_the_last_result(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure(
         "p(name varchar(20), OUT username text, INOUT size int, OUT `made at` date, OUT ok boolean, OUT gone text)",
         "SET username = CONCAT(name, '_ü'), size = size + 1, `made at` = '2026-11-21', ok = true; SELECT 'not this'",
@@ -137,7 +136,7 @@ def test_out_and_inout_parameters_are_the_last_result(
     assert mariadb_call("p", "shop", "41", returns=False) == {}
 
 
-def test_a_signal_is_told_by_its_text_alone(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_a_signal_is_told_by_its_text_alone(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure(
         "p()", "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'quota of team exceeded', MYSQL_ERRNO = 5001"
     )
@@ -161,7 +160,7 @@ def test_a_signal_is_told_by_its_text_alone(mariadb_call: MariaDBCaller, mariadb
     ],
 )
 def test_what_the_server_quotes_of_a_failing_body_is_not_told(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, body: str
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, body: str
 ) -> None:
     mariadb_schema.define("CREATE TABLE once (a varchar(9) PRIMARY KEY)", "CREATE TABLE numbers (a int)")
     mariadb_schema.procedure("p()", body)
@@ -172,7 +171,7 @@ def test_what_the_server_quotes_of_a_failing_body_is_not_told(
     assert "s3cret" not in "".join(f"{one!r}{one}{vars(one)}" for one in links(failure))
 
 
-def test_an_error_is_told_by_number_name_and_state(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_an_error_is_told_by_number_name_and_state(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure("p()", "SELECT * FROM absent")
 
     assert mariadb_call.refusal("p").message == (
@@ -198,7 +197,7 @@ def test_an_error_is_told_by_number_name_and_state(mariadb_call: MariaDBCaller, 
     ],
 )
 def test_an_error_inside_the_body_has_its_own_reason(
-    mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema, body: str, reason: Reason
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, body: str, reason: Reason
 ) -> None:
     """A procedure that misses something is not itself missing; one that may not do something may itself be called."""
     mariadb_schema.procedure("q(a int)", "DO 1")
@@ -209,7 +208,7 @@ def test_an_error_inside_the_body_has_its_own_reason(
     assert failure.retryable
 
 
-def test_a_long_message_is_cut(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_a_long_message_is_cut(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure(
         "p()", "DECLARE m text DEFAULT repeat('long ', 100); SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = m"
     )
@@ -217,7 +216,7 @@ def test_a_long_message_is_cut(mariadb_call: MariaDBCaller, mariadb_schema: Mari
     assert len(mariadb_call.refusal("p").message) < 600
 
 
-def test_a_session_goes_on_after_a_failure(mariadb_call: MariaDBCaller, mariadb_schema: MariaDBSchema) -> None:
+def test_a_session_goes_on_after_a_failure(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure("p()", "SIGNAL SQLSTATE '45000'")
     mariadb_schema.procedure("q()", PAIR)
     mariadb_call.refusal("p")

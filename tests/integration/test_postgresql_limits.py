@@ -17,7 +17,8 @@ from api.reasons import Reason
 from provisioner_job.drivers.contract import Procedure, Session
 from provisioner_job.drivers.postgresql import lock_key
 from provisioner_job.errors import Failure
-from tests.integration.conftest import Caller, Schema, Site, connect
+from tests.integration.caller import Caller
+from tests.integration.postgresql_site import Schema, Site
 
 pytestmark = pytest.mark.integration
 
@@ -106,7 +107,7 @@ def holder(site: Site, sleeper: Schema) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock of `killed`, and begins a call when it is told how long it shall take."""
     account = (str(site.server.port), site.username, site.password)
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, *account, str(site.pki.authority.file), f"{sleeper.name}.nap"],
+        [sys.executable, "-c", HOLDER, *account, str(site.authority.file), f"{sleeper.name}.nap"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -296,7 +297,7 @@ def test_a_server_that_falls_silent_is_given_up(call: Caller, sleeper: Schema, s
 
 
 def test_a_closed_session_may_be_closed_and_cancelled_again(site: Site) -> None:
-    session = connect(site.login())
+    session = site.connect()
     session.close()
     session.close()
     session.cancel()

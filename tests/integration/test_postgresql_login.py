@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Procedure
-from tests.integration.conftest import Site, connect
+from tests.integration.postgresql_site import Site
 from tests.servers.postgresql import PostgreSQL
-from tests.servers.programs import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -29,24 +26,11 @@ def restored(site: Site) -> Iterator[Site]:
     yield site
     site.server.hba()
     site.server.configure({"ssl": "on", "ssl_max_protocol_version": ""})
-    site.server.present(site.pki.good)
-
-
-def test_a_connection_says_what_it_is(site: Site) -> None:
-    session = connect(site.login())
-    facts = session.connection
-    session.close()
-    certificate = site.pki.good.parsed
-
-    assert facts.server_version.startswith("PostgreSQL 1")
-    assert facts.tls_version == "TLSv1.3"
-    assert facts.cipher.startswith("TLS_")
-    assert facts.peer_certificate_sha256 == hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
-    assert facts.peer_certificate_not_after == f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+    site.server.present(site.good)
 
 
 def test_the_server_agrees_that_the_connection_is_encrypted(site: Site) -> None:
-    session = connect(site.login())
+    session = site.connect()
     seen = site.server.execute(
         "SELECT ssl, version, cipher, application_name FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
         " WHERE usename = %s AND backend_type = 'client backend'",
@@ -58,116 +42,10 @@ def test_the_server_agrees_that_the_connection_is_encrypted(site: Site) -> None:
     assert seen == [(True, facts.tls_version, facts.cipher, "dbaas:pg")]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_the_name_or_address_that_the_certificate_carries_is_accepted(site: Site, host: str) -> None:
-    session = connect(site.login(host=host))
-    session.close()
-
-    assert session.connection.tls_version
-
-
-def test_a_server_name_other_than_the_host_is_what_the_certificate_is_held_against(site: Site) -> None:
-    session = connect(site.login(server_name="db.example.test"))
-    session.close()
-
-    assert session.connection.tls_version
-    assert site.refusal(server_name="other.example.test").reason is Reason.CERTIFICATE_NAME_MISMATCH
-
-
-def test_a_ca_bundle_in_the_endpoint_comes_before_the_mounted_file(site: Site) -> None:
-    session = connect(site.login(ca_bundle=site.pki.authority.pem, ca_file="/nowhere/ca.crt"))
-    session.close()
-
-    assert session.connection.tls_version
-    assert site.refusal(ca_bundle=site.pki.stranger.pem).reason is Reason.CERTIFICATE_NOT_TRUSTED
-
-
-def test_without_a_ca_the_public_ones_are_trusted_and_a_private_one_is_not(site: Site) -> None:
-    failure = site.refusal(ca_file=None)
-
-    assert failure.reason is Reason.CERTIFICATE_NOT_TRUSTED
-    assert "tls.caSecretRef" in failure.message
-
-
-def test_a_certificate_of_another_ca_is_refused(site: Site) -> None:
-    failure = site.refusal(ca_file=str(site.pki.stranger.file))
-
-    assert failure.reason is Reason.CERTIFICATE_NOT_TRUSTED
-    assert f"127.0.0.1:{site.server.port}" in failure.message
-    assert not failure.retryable
-
-
-def test_a_certificate_for_another_name_is_refused_and_both_names_are_said(restored: Site) -> None:
-    restored.server.present(restored.pki.authority.issue("elsewhere", ["elsewhere.example.test", "10.9.9.9"]))
-    failure = restored.refusal()
-
-    assert failure.reason is Reason.CERTIFICATE_NAME_MISMATCH
-    assert "elsewhere.example.test, 10.9.9.9" in failure.message
-    assert "not for 127.0.0.1" in failure.message
-
-
-def test_verify_ca_accepts_another_name_but_not_another_ca(restored: Site) -> None:
-    restored.server.present(restored.pki.authority.issue("elsewhere", ["elsewhere.example.test"]))
-    session = connect(restored.login(tls_mode="VerifyCA"))
-    session.close()
-
-    assert session.connection.tls_version
-    strange = restored.refusal(tls_mode="VerifyCA", ca_file=str(restored.pki.stranger.file))
-    assert strange.reason is Reason.CERTIFICATE_NOT_TRUSTED
-
-
-def test_an_expired_certificate_is_refused_and_its_date_is_said(restored: Site) -> None:
-    expired = restored.pki.authority.issue("expired", ["127.0.0.1"], expires=timedelta(days=-2))
-    restored.server.present(expired)
-    failure = restored.refusal()
-
-    assert failure.reason is Reason.CERTIFICATE_EXPIRED
-    assert f"{expired.parsed.not_valid_after_utc:%Y-%m-%d}" in failure.message
-
-
-def test_a_certificate_that_is_not_valid_yet_is_refused(restored: Site) -> None:
-    restored.server.present(restored.pki.authority.issue("early", ["127.0.0.1"], begins=timedelta(days=2)))
-    failure = restored.refusal()
-
-    assert failure.reason is Reason.CERTIFICATE_EXPIRED
-    assert "not yet valid" in failure.message
-
-
-@pytest.mark.parametrize("mode", ["VerifyFull", "VerifyCA"])
-def test_a_server_without_tls_is_refused_before_the_password_is_sent(restored: Site, mode: str) -> None:
-    restored.server.hba(f"host all {restored.username} 127.0.0.1/32 password")
-    restored.server.configure({"ssl": "off"})
-    failure = restored.refusal(tls_mode=mode)
-
-    assert failure.reason is Reason.TLS_NOT_OFFERED
-    assert "no password was sent" in failure.message
-
-
-def test_a_server_whose_tls_is_too_old_is_refused(restored: Site) -> None:
-    restored.server.configure({"ssl_max_protocol_version": "TLSv1.2"})
-    failure = restored.refusal(minimum_tls_version="1.3")
-    session = connect(restored.login())
-    session.close()
-
-    assert failure.reason is Reason.TLS_VERSION_REFUSED
-    assert "TLS 1.3" in failure.message
-    assert session.connection.tls_version == "TLSv1.2"
-
-
-def test_tls_disabled_connects_in_clear_and_says_so(restored: Site) -> None:
-    restored.server.hba(f"hostnossl all {restored.username} 127.0.0.1/32 scram-sha-256")
-    restored.server.reload()
-    session = connect(restored.login(tls_mode="Disabled"))
-    session.close()
-
-    assert session.connection.tls_version == ""
-    assert session.connection.peer_certificate_sha256 == ""
-
-
 def test_a_password_in_clear_goes_only_to_a_server_whose_name_was_verified(restored: Site) -> None:
     restored.server.hba(f"host all {restored.username} 127.0.0.1/32 password")
     restored.server.reload()
-    connect(restored.login()).close()
+    restored.connect().close()
 
     for mode in ("VerifyCA", "Disabled"):
         failure = restored.refusal(tls_mode=mode)
@@ -175,57 +53,13 @@ def test_a_password_in_clear_goes_only_to_a_server_whose_name_was_verified(resto
         assert "password" in failure.message
 
 
-def test_a_client_certificate_is_shown_where_the_server_asks_for_one(restored: Site) -> None:
-    restored.server.hba(f"hostssl all {restored.username} 127.0.0.1/32 cert")
-    restored.server.reload()
-    own = restored.pki.authority.issue("client", common_name=restored.username)
-    foreign = restored.pki.authority.issue("foreign", common_name="somebody")
-    connect(restored.login(client_certificate=(str(own.certificate), str(own.key)))).close()
-
-    without = restored.refusal()
-    assert without.reason is Reason.CLIENT_CERTIFICATE_REFUSED
-    wrong = restored.refusal(client_certificate=(str(foreign.certificate), str(foreign.key)))
-    assert wrong.reason is Reason.CLIENT_CERTIFICATE_REFUSED
-
-
-def test_a_client_certificate_of_another_ca_is_refused_by_the_server(site: Site) -> None:
-    own = site.pki.stranger.issue("client", common_name=site.username)
-    failure = site.refusal(client_certificate=(str(own.certificate), str(own.key)))
-
-    assert failure.reason is Reason.CLIENT_CERTIFICATE_REFUSED
-
-
 def test_a_client_key_mounted_for_the_group_is_accepted(site: Site) -> None:
-    own = site.pki.authority.issue("mounted", common_name=site.username)
+    own = site.authority.issue("mounted", common_name=site.username)
     own.key.chmod(0o440)
-    session = connect(site.login(client_certificate=(str(own.certificate), str(own.key))))
+    session = site.connect(client_certificate=(str(own.certificate), str(own.key)))
     session.close()
 
     assert session.connection.tls_version
-
-
-@pytest.mark.parametrize("broken", ["certificate", "key", "pair", "absent"])
-def test_unusable_client_certificate_files_are_the_endpoints_fault(site: Site, tmp_path: Path, broken: str) -> None:
-    one = site.pki.authority.issue("one", common_name=site.username)
-    other = site.pki.authority.issue("other", common_name=site.username)
-    garbage = tmp_path / "garbage.pem"
-    garbage.write_text("garbage")
-    garbage.chmod(0o600)
-    files = {
-        "certificate": (garbage, one.key),
-        "key": (one.certificate, garbage),
-        "pair": (one.certificate, other.key),
-        "absent": (tmp_path / "absent.crt", tmp_path / "absent.key"),
-    }[broken]
-    failure = site.refusal(client_certificate=(str(files[0]), str(files[1])))
-
-    assert failure.reason is Reason.ENDPOINT_INVALID
-    assert "tls.crt" in failure.message
-
-
-def test_a_ca_file_that_holds_no_certificate_is_the_endpoints_fault(site: Site) -> None:
-    assert site.refusal(ca_bundle="not PEM").reason is Reason.ENDPOINT_INVALID
-    assert site.refusal(ca_file="/nowhere/ca.crt").reason is Reason.ENDPOINT_INVALID
 
 
 def test_a_wrong_password_is_refused_once_and_never_repeated(site: Site) -> None:
@@ -269,7 +103,7 @@ def test_an_empty_password_is_refused_and_not_looked_for_elsewhere(
 )
 def test_the_environment_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    session = connect(site.login())
+    session = site.connect()
     session.close()
 
     assert session.connection.tls_version == "TLSv1.3"
@@ -296,7 +130,7 @@ def test_a_database_that_the_account_may_not_connect_to_is_a_missing_permission(
 
 
 def test_no_database_means_the_engines_default(site: Site) -> None:
-    connect(site.login(database="")).close()
+    site.connect(database="").close()
 
 
 def test_names_are_passed_to_the_server_as_they_are(site: Site) -> None:
@@ -320,39 +154,10 @@ def test_a_host_that_libpq_would_take_for_a_socket_or_a_list_is_refused(site: Si
     assert site.refusal(server_name=host or "/").reason is Reason.ENDPOINT_INVALID
 
 
-@pytest.mark.parametrize("changes", [{"tls_mode": "Prefer"}, {"tls_mode": ""}, {"minimum_tls_version": "1.1"}])
-def test_a_demand_that_is_not_understood_is_no_weaker_demand(site: Site, changes: dict[str, str]) -> None:
-    assert site.refusal(**changes).reason is Reason.ENDPOINT_INVALID
-
-
-def test_a_port_where_nobody_listens_is_unreachable(site: Site) -> None:
-    port = free_port()
-    failure = site.refusal(port=port)
-
-    assert failure.reason is Reason.ENDPOINT_UNREACHABLE
-    assert failure.message == f"127.0.0.1:{port} cannot be reached: connection refused"
-    assert site.refusal(port=port, tls_mode="Disabled").reason is Reason.ENDPOINT_UNREACHABLE
-
-
-def test_a_name_that_does_not_resolve_is_unreachable(site: Site) -> None:
-    failure = site.refusal(host="absent.invalid")
-
-    assert failure.reason is Reason.ENDPOINT_UNREACHABLE
-    assert "absent.invalid" in failure.message
-
-
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
-
-
-def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(site: Site, listener: socket.socket) -> None:
-    started = time.monotonic()
-    failure = site.refusal(port=listener.getsockname()[1], connect_timeout=timedelta(seconds=0.5))
-
-    assert failure.reason is Reason.SERVER_NOT_READY
-    assert time.monotonic() - started < 3
 
 
 def test_something_that_is_no_postgresql_is_said_to_be_none(site: Site, listener: socket.socket) -> None:
@@ -387,7 +192,7 @@ def test_a_role_or_database_cannot_loosen_the_session(site: Site) -> None:
         "CREATE FUNCTION public.session_settings() RETURNS TABLE (key text, value text) LANGUAGE sql AS"
         " $$ SELECT name, setting FROM pg_settings $$"
     )
-    session = connect(site.login())
+    session = site.connect()
     settings = session.call(Procedure("session_settings"))
     session.close()
     site.server.execute(f"ALTER ROLE {site.username} RESET ALL; DROP FUNCTION public.session_settings()")
@@ -403,14 +208,14 @@ def test_a_role_or_database_cannot_loosen_the_session(site: Site) -> None:
 
 def test_a_server_that_restarts_is_not_ready_and_then_it_is(site: Site) -> None:
     with PostgreSQL.temporary() as server:
-        other = Site(server, site.pki)
-        server.start(site.pki.good)
+        other = replace(site, server=server)
+        server.start(site.good)
         server.execute(f"CREATE ROLE {other.username} LOGIN PASSWORD 'pw'")
-        session = connect(other.login(password="pw"))
+        session = other.connect(password="pw")
         server.stop()
         stopped = other.refusal(password="pw")
-        server.start(site.pki.good)
-        connect(other.login(password="pw")).close()
+        server.start(site.good)
+        other.connect(password="pw").close()
         session.close()
 
         assert stopped.reason is Reason.ENDPOINT_UNREACHABLE
@@ -418,12 +223,12 @@ def test_a_server_that_restarts_is_not_ready_and_then_it_is(site: Site) -> None:
 
 def test_a_standby_is_not_where_procedures_run(site: Site) -> None:
     with PostgreSQL.temporary() as server:
-        other = Site(server, site.pki)
-        server.start(site.pki.good)
+        other = replace(site, server=server)
+        server.start(site.good)
         server.execute(f"CREATE ROLE {other.username} LOGIN PASSWORD 'pw'")
         server.stop("fast")
         (server.data / "standby.signal").touch()
-        server.start(site.pki.good)
+        server.start(site.good)
         failure = other.refusal(password="pw")
 
         assert failure.reason is Reason.SERVER_NOT_READY

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure, Session
 from provisioner_job.errors import Failure
-from tests.integration.conftest import Caller, Schema, Site, connect
+from tests.integration.caller import Caller
+from tests.integration.postgresql_site import Schema, Site
 
 pytestmark = pytest.mark.integration
 
@@ -436,7 +437,7 @@ def test_text_arrives_and_returns_unchanged(call: Caller, schema: Schema, value:
 
 def test_any_text_arrives_and_returns_unchanged(site: Site, schema: Schema) -> None:
     echo(schema)
-    session = connect(site.login())
+    session = site.connect()
 
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
@@ -452,7 +453,7 @@ def test_any_text_arrives_and_returns_unchanged(site: Site, schema: Schema) -> N
 def test_text_that_the_databases_encoding_lacks_is_an_invalid_argument(site: Site) -> None:
     site.server.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     site.server.execute("CREATE FUNCTION f(a text) RETURNS text LANGUAGE sql AS 'SELECT a'", database="latin")
-    session = connect(site.login(database="latin"))
+    session = site.connect(database="latin")
     with pytest.raises(Failure) as caught:
         session.call(Procedure("f", (Argument("a", "🐘"),)))
     fine = session.call(Procedure("f", (Argument("a", "é"),)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from api.reasons import Reason
-from tests.integration.conftest import Caller, Schema
+from tests.integration.caller import Caller
+from tests.integration.postgresql_site import Schema
 
 pytestmark = pytest.mark.integration
 

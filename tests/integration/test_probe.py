@@ -15,8 +15,8 @@ from api.probe import ProbeReport, ProbeSpec
 from api.reasons import Reason
 from provisioner_job import probe
 from provisioner_job.drivers.contract import Login
-from tests.integration.conftest import Schema, Site
 from tests.integration.mariadb_site import MariaDBSchema, MariaDBSite
+from tests.integration.postgresql_site import Schema, Site
 from tests.integration.sqlserver_site import SqlServerSite
 
 pytestmark = pytest.mark.integration

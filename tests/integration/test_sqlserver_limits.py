@@ -15,7 +15,8 @@ from api.reasons import Reason
 from provisioner_job.drivers.contract import Session
 from provisioner_job.drivers.sqlserver import lock_name
 from provisioner_job.errors import Failure
-from tests.integration.sqlserver_site import SqlServerCaller, SqlServerSchema, SqlServerSite
+from tests.integration.caller import Caller
+from tests.integration.sqlserver_site import SqlServerSchema, SqlServerSite
 from tests.integration.tds.procedures import Event, Printed, Rows, Waits
 
 pytestmark = pytest.mark.integration
@@ -47,7 +48,7 @@ def sleeper(sqlserver_schema: SqlServerSchema) -> SqlServerSchema:
     return sqlserver_schema
 
 
-def begun(call: SqlServerCaller) -> bool:
+def begun(call: Caller) -> bool:
     """Whether the nap goes on; of a real server it is taken for granted after a moment."""
     if call.schema.site.double is None:
         time.sleep(0.5)
@@ -55,7 +56,7 @@ def begun(call: SqlServerCaller) -> bool:
     return "nap" in call.schema.site.world.running
 
 
-def ended(call: SqlServerCaller) -> bool:
+def ended(call: Caller) -> bool:
     return call.schema.site.double is None or "nap" not in call.schema.site.world.running
 
 
@@ -88,7 +89,7 @@ def test_lock_names_are_apart_and_short_enough() -> None:
 
 
 def test_a_call_that_takes_too_long_is_cancelled_on_the_server(
-    sqlserver_call: SqlServerCaller, sleeper: SqlServerSchema
+    sqlserver_call: Caller, sleeper: SqlServerSchema
 ) -> None:
     started = time.monotonic()
     failure = sqlserver_call.refusal("nap", seconds="30", timeout=0.3)
@@ -100,9 +101,7 @@ def test_a_call_that_takes_too_long_is_cancelled_on_the_server(
     assert sqlserver_call("nap", seconds="0") == {"nap": "slept"}
 
 
-def test_cancelling_from_another_thread_ends_the_call(
-    sqlserver_call: SqlServerCaller, sleeper: SqlServerSchema
-) -> None:
+def test_cancelling_from_another_thread_ends_the_call(sqlserver_call: Caller, sleeper: SqlServerSchema) -> None:
     def cancel() -> None:
         wait_until(lambda: begun(sqlserver_call))
         sqlserver_call.session.cancel()
@@ -119,9 +118,7 @@ def test_cancelling_from_another_thread_ends_the_call(
     assert sqlserver_call.refusal("nap", seconds="0").reason is Reason.INTERRUPTED
 
 
-def test_cancelling_from_a_signal_handler_ends_the_call(
-    sqlserver_call: SqlServerCaller, sleeper: SqlServerSchema
-) -> None:
+def test_cancelling_from_a_signal_handler_ends_the_call(sqlserver_call: Caller, sleeper: SqlServerSchema) -> None:
     previous = signal.signal(signal.SIGUSR1, lambda *_: sqlserver_call.session.cancel())
     main = threading.get_ident()
 
@@ -161,7 +158,7 @@ def test_many_cancellations_at_odd_moments_leave_the_process_alive(
 ) -> None:
     """A handle that is freed under a cancellation would take the process along."""
     for number in range(20):
-        call = SqlServerCaller(open_sqlserver_session(), sleeper)
+        call = Caller(open_sqlserver_session(), sleeper)
         threading.Timer(number / 2000, call.session.cancel).start()
 
         assert call.refusal("nap", seconds="5", timeout=4).reason is Reason.INTERRUPTED
@@ -172,19 +169,19 @@ def test_a_server_that_does_not_listen_to_cancellations_is_left_behind(misbehavi
     schema.define("mule", "", "", lambda _: iter([Waits(20, deaf=True)]))
     session = misbehaving.connect()
     started = time.monotonic()
-    failure = SqlServerCaller(session, schema).refusal("mule", timeout=0.5)
+    failure = Caller(session, schema).refusal("mule", timeout=0.5)
     waited = time.monotonic() - started
 
     assert failure.reason is Reason.TIMEOUT
     assert "nor to its cancellation" in failure.message
     assert waited < 8
-    assert SqlServerCaller(session, schema).refusal("mule").reason is Reason.CONNECTION_LOST
+    assert Caller(session, schema).refusal("mule").reason is Reason.CONNECTION_LOST
 
 
 def test_a_server_that_crashes_during_a_call_loses_the_connection(misbehaving: SqlServerSite) -> None:
     schema = SqlServerSchema("dbaas", misbehaving)
     schema.define("nap", "@seconds int", "", nap)
-    call = SqlServerCaller(misbehaving.connect(), schema)
+    call = Caller(misbehaving.connect(), schema)
 
     def crash() -> None:
         wait_until(lambda: begun(call))
@@ -201,7 +198,7 @@ def test_a_server_that_crashes_during_a_call_loses_the_connection(misbehaving: S
 def test_a_client_that_closes_ends_its_call_and_gives_its_lock_back(misbehaving: SqlServerSite) -> None:
     schema = SqlServerSchema("dbaas", misbehaving)
     schema.define("nap", "@seconds int", "", nap)
-    call = SqlServerCaller(misbehaving.connect(), schema)
+    call = Caller(misbehaving.connect(), schema)
     call.session.lock("mine", SHORT)
 
     def close() -> None:

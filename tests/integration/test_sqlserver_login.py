@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import ssl
@@ -14,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from api.reasons import Reason
 from provisioner_job.errors import Failure
@@ -32,19 +30,6 @@ def assert_no_password_was_sent(site: SqlServerSite) -> None:
     assert site.world.logins == []
     assert scrambled(PASSWORD) not in bytes(site.world.in_clear)
     assert PASSWORD.encode("utf-16-le") not in bytes(site.world.in_clear)
-
-
-def test_a_connection_says_what_it_is(misbehaving: SqlServerSite) -> None:
-    session = misbehaving.connect()
-    facts = session.connection
-    session.close()
-    certificate = misbehaving.good.parsed
-
-    assert facts.server_version == "SQL Server 16.0.4135.4 Developer Edition (64-bit)"
-    assert facts.tls_version == "TLSv1.2"
-    assert facts.cipher.startswith("ECDHE-")
-    assert facts.peer_certificate_sha256 == hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
-    assert facts.peer_certificate_not_after == f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def test_a_real_or_double_server_lets_the_account_in(sqlserver: SqlServerSite) -> None:
@@ -92,77 +77,6 @@ def test_a_server_that_would_talk_in_clear_is_refused(
     assert_no_password_was_sent(misbehaving)
 
 
-def test_a_certificate_of_another_ca_is_refused(misbehaving: SqlServerSite) -> None:
-    failure = misbehaving.refusal(ca_file=str(misbehaving.stranger.file))
-
-    assert failure.reason is Reason.CERTIFICATE_NOT_TRUSTED
-    assert f"127.0.0.1:{misbehaving.server.port}" in failure.message
-    assert_no_password_was_sent(misbehaving)
-
-
-def test_without_a_ca_the_public_ones_are_trusted_and_a_private_one_is_not(misbehaving: SqlServerSite) -> None:
-    failure = misbehaving.refusal(ca_file=None)
-
-    assert failure.reason is Reason.CERTIFICATE_NOT_TRUSTED
-    assert "tls.caSecretRef" in failure.message
-
-
-def test_a_ca_bundle_in_the_endpoint_comes_before_the_mounted_file(misbehaving: SqlServerSite) -> None:
-    misbehaving.connect(ca_bundle=misbehaving.authority.pem, ca_file="/nowhere/ca.crt").close()
-
-    assert misbehaving.refusal(ca_bundle=misbehaving.stranger.pem).reason is Reason.CERTIFICATE_NOT_TRUSTED
-
-
-def test_a_certificate_for_another_name_is_refused_and_both_names_are_said(misbehaving: SqlServerSite) -> None:
-    misbehaving.behaviour.certificate = misbehaving.authority.issue("away", ["elsewhere.example.test", "10.9.9.9"])
-    failure = misbehaving.refusal()
-
-    assert failure.reason is Reason.CERTIFICATE_NAME_MISMATCH
-    assert "elsewhere.example.test, 10.9.9.9" in failure.message
-    assert "not for 127.0.0.1" in failure.message
-    assert_no_password_was_sent(misbehaving)
-
-
-def test_a_server_name_other_than_the_host_is_what_the_certificate_is_held_against(misbehaving: SqlServerSite) -> None:
-    misbehaving.connect(server_name="db.example.test").close()
-
-    assert misbehaving.refusal(server_name="other.example.test").reason is Reason.CERTIFICATE_NAME_MISMATCH
-
-
-def test_verify_ca_accepts_another_name_but_not_another_ca(misbehaving: SqlServerSite) -> None:
-    misbehaving.behaviour.certificate = misbehaving.authority.issue("away", ["elsewhere.example.test"])
-    misbehaving.connect(tls_mode="VerifyCA").close()
-    strange = misbehaving.refusal(tls_mode="VerifyCA", ca_file=str(misbehaving.stranger.file))
-
-    assert strange.reason is Reason.CERTIFICATE_NOT_TRUSTED
-
-
-def test_an_expired_certificate_is_refused_and_its_date_is_said(misbehaving: SqlServerSite) -> None:
-    expired = misbehaving.authority.issue("expired", ["127.0.0.1"], expires=timedelta(days=-2))
-    misbehaving.behaviour.certificate = expired
-    failure = misbehaving.refusal()
-
-    assert failure.reason is Reason.CERTIFICATE_EXPIRED
-    assert f"{expired.parsed.not_valid_after_utc:%Y-%m-%d}" in failure.message
-    assert_no_password_was_sent(misbehaving)
-
-
-def test_a_certificate_that_is_not_valid_yet_is_refused(misbehaving: SqlServerSite) -> None:
-    misbehaving.behaviour.certificate = misbehaving.authority.issue("early", ["127.0.0.1"], begins=timedelta(days=2))
-    failure = misbehaving.refusal()
-
-    assert failure.reason is Reason.CERTIFICATE_EXPIRED
-    assert "not yet valid" in failure.message
-
-
-def test_a_server_whose_tls_is_too_old_is_refused(misbehaving: SqlServerSite) -> None:
-    failure = misbehaving.refusal(minimum_tls_version="1.3")
-
-    assert failure.reason is Reason.TLS_VERSION_REFUSED
-    assert "TLS 1.3" in failure.message
-    assert_no_password_was_sent(misbehaving)
-
-
 @pytest.mark.parametrize("in_packets", [True, False])
 def test_tls_1_3_works_wherever_the_server_puts_its_tickets(misbehaving: SqlServerSite, in_packets: bool) -> None:  # noqa: FBT001
     misbehaving.behaviour.newest_tls = ssl.TLSVersion.TLSv1_3
@@ -188,25 +102,6 @@ def test_a_client_certificate_is_shown_where_the_server_demands_one(
     assert wrong.reason is Reason.CLIENT_CERTIFICATE_REFUSED
     assert_no_password_was_sent(misbehaving)
     misbehaving.connect(client_certificate=(str(own.certificate), str(own.key))).close()
-
-
-def test_unusable_files_are_the_endpoints_fault(misbehaving: SqlServerSite, tmp_path: Path) -> None:
-    one, other = (misbehaving.authority.issue(name, common_name=name) for name in ("one", "other"))
-    pair = misbehaving.refusal(client_certificate=(str(one.certificate), str(other.key)))
-
-    assert pair.reason is Reason.ENDPOINT_INVALID
-    assert "tls.crt" in pair.message
-    assert misbehaving.refusal(ca_bundle="not PEM").reason is Reason.ENDPOINT_INVALID
-    assert misbehaving.refusal(ca_file=str(tmp_path / "absent")).reason is Reason.ENDPOINT_INVALID
-
-
-def test_tls_disabled_connects_in_clear_and_says_so(misbehaving: SqlServerSite) -> None:
-    misbehaving.behaviour.encryption = Encryption.NOT_SUPPORTED
-    session = misbehaving.connect(tls_mode="Disabled")
-    session.close()
-
-    assert session.connection.tls_version == ""
-    assert session.connection.peer_certificate_sha256 == ""
 
 
 def test_tls_disabled_is_refused_by_a_server_that_demands_tls(misbehaving: SqlServerSite) -> None:
@@ -357,15 +252,6 @@ def test_a_server_that_hangs_up_is_told_from_one_that_is_not_there(
     assert misbehaving.refusal().reason is reason
 
 
-def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(misbehaving: SqlServerSite) -> None:
-    misbehaving.behaviour.silent = True
-    started = time.monotonic()
-    failure = misbehaving.refusal(connect_timeout=QUICK)
-
-    assert failure.reason is Reason.SERVER_NOT_READY
-    assert time.monotonic() - started < 3
-
-
 @pytest.mark.parametrize(
     "said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x04\x01\x00\x09\0\0\0\0\xff", b"\x04\x01\0\0\0\0\0\0"]
 )
@@ -378,26 +264,9 @@ def test_something_that_is_no_sql_server_is_said_to_be_none(misbehaving: SqlServ
     assert_no_password_was_sent(misbehaving)
 
 
-def test_a_port_where_nobody_listens_is_unreachable(misbehaving: SqlServerSite) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    failure = misbehaving.refusal(port=port)
-
-    assert failure.reason is Reason.ENDPOINT_UNREACHABLE
-    assert failure.message == f"127.0.0.1:{port} cannot be reached: connection refused"
-    assert misbehaving.refusal(host="absent.invalid").reason is Reason.ENDPOINT_UNREACHABLE
-
-
 @pytest.mark.parametrize("host", ["a,b", "a b", "", "a\n", "host\\instance", "tcp:a;b"])
 def test_a_host_that_a_driver_would_read_otherwise_is_refused(misbehaving: SqlServerSite, host: str) -> None:
     assert misbehaving.refusal(host=host).reason is Reason.ENDPOINT_INVALID
-
-
-@pytest.mark.parametrize("changes", [{"tls_mode": "Prefer"}, {"tls_mode": ""}, {"minimum_tls_version": "1.1"}])
-def test_a_demand_that_is_not_understood_is_no_weaker_demand(
-    misbehaving: SqlServerSite, changes: dict[str, str]
-) -> None:
-    assert misbehaving.refusal(**changes).reason is Reason.ENDPOINT_INVALID
 
 
 def test_an_odbc_driver_that_cannot_be_loaded_is_a_missing_driver(misbehaving: SqlServerSite, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure, Session
 from provisioner_job.drivers.sqlserver_catalogue import Name, quoted
 from provisioner_job.errors import Failure
-from tests.integration.sqlserver_site import SqlServerCaller, SqlServerSchema, SqlServerSite
+from tests.integration.caller import Caller
+from tests.integration.sqlserver_site import SqlServerSchema, SqlServerSite
 from tests.integration.tds.procedures import Event, Rows
 
 pytestmark = pytest.mark.integration
@@ -49,9 +50,7 @@ def echo(schema: SqlServerSchema, declared: str = "nvarchar(max)") -> Any:
 
 
 @pytest.mark.parametrize("name", ["Make It", "a]b; DROP TABLE x; --", 'in "quotes"', "größe🐎", "select"])
-def test_a_name_in_brackets_is_one_name(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema, name: str
-) -> None:
+def test_a_name_in_brackets_is_one_name(sqlserver_call: Caller, sqlserver_schema: SqlServerSchema, name: str) -> None:
     constant(sqlserver_schema, name, "it")
 
     assert sqlserver_call(f"{sqlserver_schema.name}.{quoted(name)}") == {"made": "it"}
@@ -59,16 +58,14 @@ def test_a_name_in_brackets_is_one_name(
     assert sqlserver_call(f'{sqlserver_schema.name}."{in_quotes}"') == {"made": "it"}
 
 
-def test_a_name_without_a_schema_is_found_in_any(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema
-) -> None:
+def test_a_name_without_a_schema_is_found_in_any(sqlserver_call: Caller, sqlserver_schema: SqlServerSchema) -> None:
     constant(sqlserver_schema, f"only_{sqlserver_schema.name}", "found")
 
     assert sqlserver_call.session.call(Procedure(f"only_{sqlserver_schema.name}")) == {"made": "found"}
 
 
 def test_a_name_that_two_schemas_have_is_ambiguous_until_it_is_qualified(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema
 ) -> None:
     other = SqlServerSchema(f"{sqlserver_schema.name}_other", sqlserver_schema.site)
     other.create()
@@ -86,7 +83,7 @@ def test_a_name_that_two_schemas_have_is_ambiguous_until_it_is_qualified(
 
 
 def test_a_missing_procedure_is_named_with_what_is_similar(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema
 ) -> None:
     echo(sqlserver_schema)
     failure = sqlserver_call.refusal("ehco")
@@ -101,7 +98,7 @@ def test_what_may_not_be_executed_or_is_no_procedure_says_so(misbehaving: SqlSer
     misbehaving.world.define("dbaas", "closed", "@a int", lambda _: returned(), executable=False)
     misbehaving.world.define("dbaas", "f", "", lambda _: returned(), kind="FN")
     session = misbehaving.connect()
-    call = SqlServerCaller(session, SqlServerSchema("dbaas", misbehaving))
+    call = Caller(session, SqlServerSchema("dbaas", misbehaving))
     closed, function = call.refusal("closed", a="1"), call.refusal("f")
     session.close()
 
@@ -146,7 +143,7 @@ def test_a_name_has_up_to_three_parts(text: str, name: Name) -> None:
 
 @pytest.mark.parametrize("name", ["k8sName", "k8sname", "@k8sName"])
 def test_an_argument_name_is_taken_whatever_its_case(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema, name: str
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema, name: str
 ) -> None:
     sqlserver_schema.define(
         "p", "@k8sName nvarchar(50)", "SELECT @k8sName AS a", lambda values: returned(a=values["k8sName"])
@@ -155,9 +152,7 @@ def test_an_argument_name_is_taken_whatever_its_case(
     assert sqlserver_call("p", **{name: "v"}) == {"a": "v"}
 
 
-def test_positions_are_taken_in_numeric_order(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema
-) -> None:
+def test_positions_are_taken_in_numeric_order(sqlserver_call: Caller, sqlserver_schema: SqlServerSchema) -> None:
     letters = [chr(ord("a") + number) for number in range(11)]
     sqlserver_schema.define(
         "p",
@@ -172,7 +167,7 @@ def test_positions_are_taken_in_numeric_order(
 
 @pytest.mark.parametrize("names", [("0", "2"), ("1",), ("0", "0"), ("0", "given"), ("0", "1")])
 def test_positions_with_gaps_repetitions_or_names_among_them_are_refused(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema, names: tuple[str, ...]
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema, names: tuple[str, ...]
 ) -> None:
     made = echo(sqlserver_schema)
     arguments = tuple(Argument(name, "x") for name in names)
@@ -185,7 +180,7 @@ def test_positions_with_gaps_repetitions_or_names_among_them_are_refused(
 
 @pytest.mark.parametrize("name", ["wrong", "given = 1; --", "given; DROP TABLE x", "]", "@@given"])
 def test_a_wrong_argument_name_is_told_with_the_right_ones(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema, name: str
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema, name: str
 ) -> None:
     made = echo(sqlserver_schema)
     failure = sqlserver_call.refusal("echo", **{name: "x"})
@@ -196,7 +191,7 @@ def test_a_wrong_argument_name_is_told_with_the_right_ones(
 
 
 def test_a_missing_argument_is_named_and_a_default_is_used(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema
 ) -> None:
     made = sqlserver_schema.define(
         "p",
@@ -234,7 +229,7 @@ TYPED = [
 
 @pytest.mark.parametrize(("declared", "text", "printed"), TYPED, ids=[f"{one[0]}-{one[1][:8]}" for one in TYPED])
 def test_values_are_read_by_the_server_as_the_declared_type(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema, declared: str, text: str, printed: str
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema, declared: str, text: str, printed: str
 ) -> None:
     echo(sqlserver_schema, declared)
 
@@ -266,7 +261,7 @@ def test_values_are_read_by_the_server_as_the_declared_type(
     ],
 )
 def test_a_value_that_does_not_fit_is_named_never_quoted_and_nothing_runs(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema, declared: str, value: str
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema, declared: str, value: str
 ) -> None:
     """SQL Server itself would cut, replace or default most of these silently."""
     made = echo(sqlserver_schema, declared)
@@ -280,7 +275,7 @@ def test_a_value_that_does_not_fit_is_named_never_quoted_and_nothing_runs(
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800"])
 def test_what_sql_server_cannot_store_is_refused_before_it_is_sent(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema, value: str
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema, value: str
 ) -> None:
     made = echo(sqlserver_schema)
 
@@ -298,7 +293,7 @@ def test_what_sql_server_cannot_store_is_refused_before_it_is_sent(
     ids=lambda value: value[:12],
 )  # fmt: skip
 def test_text_arrives_and_returns_unchanged(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema, value: str
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema, value: str
 ) -> None:
     echo(sqlserver_schema)
 

@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from api.reasons import Reason
-from tests.integration.sqlserver_site import SqlServerCaller, SqlServerSchema, SqlServerSite
+from tests.integration.caller import Caller
+from tests.integration.sqlserver_site import SqlServerSchema, SqlServerSite
 from tests.integration.tds.procedures import Assigned, Counted, Event, Gone, Printed, Raised, Rows, Script
 
 pytestmark = pytest.mark.integration
@@ -31,7 +32,7 @@ def pairs(*rows: tuple[object, object]) -> Rows:
 
 
 def test_rows_of_key_and_value_are_read_behind_everything(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema
 ) -> None:
     """PRINT, row counts, and result sets that were only looked at."""
     sqlserver_schema.define(
@@ -60,7 +61,7 @@ def test_rows_of_key_and_value_are_read_behind_everything(
 
 
 def test_one_row_of_any_columns_is_read_on_the_servers_terms(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema
 ) -> None:
     columns = {
         "username": "varchar(10)",
@@ -136,7 +137,7 @@ def test_one_row_of_any_columns_is_read_on_the_servers_terms(
     }
 
 
-def test_null_is_empty(sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema) -> None:
+def test_null_is_empty(sqlserver_call: Caller, sqlserver_schema: SqlServerSchema) -> None:
     sqlserver_schema.define(
         "p", "", "SELECT 'a' AS [key], CAST(NULL AS nvarchar(max)) AS value UNION ALL SELECT 'b', ''",
         events(pairs(("a", None), ("b", ""))),
@@ -145,7 +146,7 @@ def test_null_is_empty(sqlserver_call: SqlServerCaller, sqlserver_schema: SqlSer
     assert sqlserver_call("p") == {"a": "", "b": ""}
 
 
-def test_texts_of_any_length_come_whole(sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema) -> None:
+def test_texts_of_any_length_come_whole(sqlserver_call: Caller, sqlserver_schema: SqlServerSchema) -> None:
     long = "ü🐘" * 100_000
     sqlserver_schema.define(
         "p", "", "SELECT 'long' AS [key], REPLICATE(CAST(N'ü🐘' AS nvarchar(max)), 100000) AS value",
@@ -156,7 +157,7 @@ def test_texts_of_any_length_come_whole(sqlserver_call: SqlServerCaller, sqlserv
 
 
 def test_output_parameters_are_the_result_of_a_procedure_without_rows(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema
 ) -> None:
     signature = "@name nvarchar(50), @username nvarchar(60) OUTPUT, @port int = 7 OUTPUT"
 
@@ -171,7 +172,7 @@ def test_output_parameters_are_the_result_of_a_procedure_without_rows(
     assert sqlserver_call("p", "a", "u", "1433") == {"username": "a_u", "port": "1433"}
 
 
-def test_rows_come_before_output_parameters(sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema) -> None:
+def test_rows_come_before_output_parameters(sqlserver_call: Caller, sqlserver_schema: SqlServerSchema) -> None:
     sqlserver_schema.define(
         "p", "@n int OUTPUT", "BEGIN SET @n = 1; SELECT 'a' AS [key], 'b' AS value; END",
         events(Assigned("n", 1), pairs(("a", "b"))),
@@ -197,7 +198,7 @@ def test_rows_come_before_output_parameters(sqlserver_call: SqlServerCaller, sql
     ],
 )  # fmt: skip
 def test_another_shape_is_told_with_columns_and_counts_and_never_a_value(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema, sql: str, rows: Event, told: str
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema, sql: str, rows: Event, told: str
 ) -> None:
     sqlserver_schema.define("p", "", sql, events(rows))
     failure = sqlserver_call.refusal("p")
@@ -210,7 +211,7 @@ def test_another_shape_is_told_with_columns_and_counts_and_never_a_value(
 
 @pytest.mark.parametrize("returns", [True, False])
 def test_an_error_after_the_rows_discards_them(
-    sqlserver_call: SqlServerCaller,
+    sqlserver_call: Caller,
     sqlserver_schema: SqlServerSchema,
     returns: bool,  # noqa: FBT001
 ) -> None:
@@ -226,7 +227,7 @@ def test_an_error_after_the_rows_discards_them(
 
 
 def test_an_error_that_the_body_goes_on_after_fails_the_call_all_the_same(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema
 ) -> None:
     sqlserver_schema.define(
         "p", "", "BEGIN RAISERROR('not so', 16, 1); SELECT 'a' AS [key], 'b' AS value; END",
@@ -240,7 +241,7 @@ def test_an_error_that_the_body_goes_on_after_fails_the_call_all_the_same(
     "message", ["quota of team exceeded", "a (1205) (SQLExecDirectW) b", "[FreeTDS] (7) x; [42000] y", "größer\nals 🐘"]
 )
 def test_an_exception_is_told_by_its_primary_message_alone(
-    sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema, message: str
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema, message: str
 ) -> None:
     sqlserver_schema.define(
         "p", "", f"BEGIN THROW 50042, N'{message}', 1; END", events(Raised(50042, message), Raised(3621, "ended."))
@@ -273,7 +274,7 @@ def test_what_the_server_quotes_from_values_and_statements_is_not_told(
     schema = SqlServerSchema("dbaas", misbehaving)
     schema.define("p", "", "", events(Raised(number, message)))
     session = misbehaving.connect()
-    failure = SqlServerCaller(session, schema).refusal("p")
+    failure = Caller(session, schema).refusal("p")
     session.close()
     chain = [failure, failure.__cause__, failure.__context__]
 
@@ -304,7 +305,7 @@ def test_an_error_inside_the_body_has_its_own_reason(
     schema = SqlServerSchema("dbaas", misbehaving)
     schema.define("p", "", "", events(Raised(number, message, severity)))
     session = misbehaving.connect()
-    failure = SqlServerCaller(session, schema).refusal("p")
+    failure = Caller(session, schema).refusal("p")
     session.close()
 
     assert failure.reason is reason
@@ -316,7 +317,7 @@ def test_a_connection_that_breaks_in_the_middle_is_lost(misbehaving: SqlServerSi
     schema = SqlServerSchema("dbaas", misbehaving)
     schema.define("p", "", "", events(*before, Gone()))
     session = misbehaving.connect()
-    call = SqlServerCaller(session, schema)
+    call = Caller(session, schema)
     failure = call.refusal("p")
     again = call.refusal("p")
     session.close()
@@ -325,7 +326,7 @@ def test_a_connection_that_breaks_in_the_middle_is_lost(misbehaving: SqlServerSi
     assert again.reason is Reason.CONNECTION_LOST
 
 
-def test_a_session_goes_on_after_a_failure(sqlserver_call: SqlServerCaller, sqlserver_schema: SqlServerSchema) -> None:
+def test_a_session_goes_on_after_a_failure(sqlserver_call: Caller, sqlserver_schema: SqlServerSchema) -> None:
     sqlserver_schema.define("p", "", "BEGIN THROW 50000, 'no', 1; END", events(Raised(50000, "no")))
     sqlserver_schema.define("q", "", "SELECT 'a' AS [key], 'yes' AS value", events(pairs(("a", "yes"))))
     sqlserver_call.refusal("p")

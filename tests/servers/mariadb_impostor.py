@@ -1,17 +1,14 @@
-"""Something that speaks MariaDB's handshake and wants the password: it asks, and keeps whatever it is told."""
+"""An `impostor.Impostor` that passes for a MariaDB or MySQL: it asks for the password by a method of its choice."""
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import struct
-import threading
-from types import TracebackType
-from typing import Self
 
 from pymysql.constants import CLIENT
 
+from tests.servers.impostor import Impostor
 from tests.servers.pki import KeyPair
 
 SALT = b"abcdefghijklmnopqrst"
@@ -25,43 +22,14 @@ OFFERED = (
 )
 
 
-class Impostor:
-    """Listens on 127.0.0.1; whoever logs in is asked for `method`, and refused in the end."""
+class MariaDBImpostor(Impostor):
+    """Whoever logs in is asked for `method`."""
 
     def __init__(self, certificate: KeyPair | None, method: str, greeting: str = "mysql_native_password") -> None:
-        """Without a certificate its greeting offers no TLS. greeting: the method that it proposes at first."""
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        """greeting: the method that it proposes at first."""
+        super().__init__(certificate)
         self._method = method
         self._greeting = greeting
-        self._context = None if certificate is None else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        if self._context is not None and certificate is not None:
-            self._context.load_cert_chain(certificate.certificate, certificate.key)
-        self.encrypted = False
-        self.heard = b""
-        """What it was told, TLS taken off."""
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(5)
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError, struct.error):
-            plain, _ = self._listener.accept()
-            with plain:
-                plain.settimeout(5)
-                _send(plain, 0, self._hello())
-                self._converse(plain)
 
     def _hello(self) -> bytes:
         capabilities = OFFERED | (CLIENT.SSL if self._context is not None else 0)
@@ -76,6 +44,7 @@ class Impostor:
         )
 
     def _converse(self, plain: socket.socket) -> None:
+        _send(plain, 0, self._hello())
         number, packet = _receive(plain)
         if len(packet) != 32 or self._context is None:
             self._question(plain, number, packet)

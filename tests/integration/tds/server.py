@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +78,14 @@ class Server:
         for channel in [*self._channels.values()]:
             with contextlib.suppress(OSError):
                 channel.sock.shutdown(socket.SHUT_RDWR)
+
+    def wait_idle(self, seconds: float = 5) -> None:
+        """Until no session is left: then what each has heard is in `world`. Raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while self._channels:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the double still serves somebody")
+            time.sleep(0.01)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):

@@ -1,0 +1,68 @@
+"""What the tests of the PostgreSQL driver share: a server with an account on it, a schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from api.operation import Server
+from provisioner_job.drivers import load
+from provisioner_job.drivers.contract import Login, Session
+from provisioner_job.errors import Failure
+from tests.servers.pki import Authority, KeyPair
+from tests.servers.postgresql import PostgreSQL
+
+connect = load("postgres")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server, and an account on it that may do nothing by itself."""
+
+    server: PostgreSQL
+    authority: Authority
+    stranger: Authority
+    """A CA that nobody trusts."""
+    good: KeyPair
+    username: str = "operator"
+    password: str = field(default="correct horse 'battery' \\ staple", repr=False)
+
+    def login(self, **changes: Any) -> Login:
+        """A login that works; `changes` are fields of Login, or of its Server."""
+        server = Server("pg", "127.0.0.1", self.server.port, "postgres")
+        fields = {name: changes.pop(name) for name in [*changes] if name in Server._fields}
+        login = Login(server._replace(**fields), self.username, self.password, str(self.authority.file))
+        return login._replace(**changes)
+
+    def connect(self, **changes: Any) -> Session:
+        """A session with such a login."""
+        return connect(self.login(**changes))
+
+    def refusal(self, **changes: Any) -> Failure:
+        """Why a login that must not work does not."""
+        with pytest.raises(Failure) as caught:
+            self.connect(**changes).close()
+        return caught.value
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A schema that the account may use; what is made in it is dropped with it."""
+
+    name: str
+    server: PostgreSQL
+
+    def define(self, *statements: str) -> None:
+        """Run statements as superuser, with this schema alone on the search path."""
+        for statement in statements:
+            self.server.execute(f"SET search_path = {self.name}; {statement}")
+
+    def function(self, signature: str, body: str, language: str = "plpgsql") -> None:
+        """Make `signature`, such as `f(a text) RETURNS text`, with this body."""
+        self.define(f"CREATE FUNCTION {signature} LANGUAGE {language} AS $body$ {body} $body$")
+
+    def procedure(self, signature: str, body: str) -> None:
+        """Make a procedure with this body."""
+        self.define(f"CREATE PROCEDURE {signature} LANGUAGE plpgsql AS $body$ {body} $body$")
