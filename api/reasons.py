@@ -151,6 +151,8 @@ class EndpointReason(StrEnum):
     """Missing, or the endpoint's account may not execute them."""
     GRANTED_TO_FEW = "GrantedToFew"
     GRANTED_TO_PUBLIC = "GrantedToPublic"
+    NOT_TOLD = "NotTold"
+    """The server's catalogue does not say."""
 
 
 CONDITION_READY = "Ready"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -186,7 +187,8 @@ class Applier:
         name = operation_name(spec.instance, spec.sequence, spec.attempt)
         endpoint = spec.server.endpoint
         turn = Turn(key, name, deletes=spec.type == "delete")
-        wait = self._slots.request(endpoint, turn, step.limits, time.monotonic())
+        limits = replace(step.limits, jobs=1) if step.alone else step.limits
+        wait = self._slots.request(endpoint, turn, limits, time.monotonic())
         if wait is not None:
             raise NoSlot(wait)
         try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint, Metadata
 from api.labels import ADOPT, RETRY
-from controller.observed import Observed
+
+if TYPE_CHECKING:
+    from controller.observed import Observed, OperatorSecret
 
 
 def basis_of(observed: Observed) -> str:
@@ -16,26 +19,39 @@ def basis_of(observed: Observed) -> str:
     The annotations are `retry`, of the Database or of its endpoint, and the Database's `adopt`: none counts as an edit.
     """
     return ".".join(
-        (_class_digest(observed.cls), _endpoint_digest(observed), _database_digest(observed.database)),
+        (
+            class_digest(observed.cls),
+            endpoint_digest(observed.endpoint, observed.secrets),
+            _database_digest(observed.database),
+        ),
     )
 
 
 def endpoint_basis(basis: str) -> str:
-    """The part of a basis that logins depend on."""
-    return basis.split(".")[1] if basis.count(".") == 2 else ""
+    """The part of a basis, or of a probe's, that logins depend on."""
+    parts = basis.split(".")
+    return parts[1] if len(parts) in (2, 3) else ""
 
 
-def _class_digest(cls: DatabaseClass | None) -> str:
+def probe_basis(
+    cls: DatabaseClass | None, endpoint: DatabaseEndpoint | None, secrets: Mapping[str, OperatorSecret | None]
+) -> str:
+    """`class.endpoint`: what a probe's findings depend on. Fit for a label's value when both are there."""
+    return f"{class_digest(cls)}.{endpoint_digest(endpoint, secrets)}"
+
+
+def class_digest(cls: DatabaseClass | None) -> str:
+    """The part that procedures depend on; "" without a class."""
     return "" if cls is None else _digest((cls.metadata.uid, str(cls.metadata.generation)))
 
 
-def _endpoint_digest(observed: Observed) -> str:
-    endpoint: DatabaseEndpoint | None = observed.endpoint
+def endpoint_digest(endpoint: DatabaseEndpoint | None, secrets: Mapping[str, OperatorSecret | None]) -> str:
+    """The part that logins depend on; "" without an endpoint. secrets: those that it names."""
     if endpoint is None:
         return ""
     parts = [endpoint.metadata.uid, str(endpoint.metadata.generation), *_asked(endpoint.metadata, RETRY)]
     for name in endpoint.secret_names:
-        secret = observed.secrets.get(name)
+        secret = secrets.get(name)
         parts += [name, "" if secret is None else secret.metadata.resource_version]
     return _digest(parts)
 

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from api.kinds import DatabaseEndpoint
-from api.resources import ENDPOINTS, OPERATIONS
+from api.labels import LABEL_ENDPOINT
+from api.resources import OPERATIONS
+from controller.care import EndpointCare
 from controller.certificates import Certificates
 from controller.declared import Declarations, DeclaredError
-from controller.endpoints import endpoint_faults, endpoint_status
 from controller.metrics import Metrics
+from controller.observed import JobState, ProbePod
 from controller.queue import Queue
 from controller.retention import Retention
 from controller.settings import Settings
@@ -39,10 +40,14 @@ class Chores:
         self._certificates = Certificates(client, settings, metrics)
         self._declarations = Declarations(client, settings)
         self._retention = Retention(settings.keep_operations, settings.keep_operations_least)
+        self._care = EndpointCare(client, world, settings)
         self._endpoints: Queue[str] = Queue()
         self._wake = threading.Event()
         world.endpoints.on_change(lambda old, new: self._endpoints.add((new or old).metadata.name))  # type: ignore[union-attr]
         world.classes.on_change(lambda old, new: self._class_changed((new or old).metadata.name))  # type: ignore[union-attr]
+        world.operations.on_change(lambda old, new: self._heard((new or old).endpoint))  # type: ignore[union-attr]
+        world.jobs.on_change(self._probe_changed)
+        world.probe_pods.on_change(self._probe_changed)
         world.secrets.on_change(lambda old, new: self._secret_changed((new or old).metadata.name))  # type: ignore[union-attr]
 
     def run(self) -> None:
@@ -54,6 +59,16 @@ class Chores:
     def _class_changed(self, name: str) -> None:
         for endpoint in self._world.endpoints.by("class", name):
             self._endpoints.add(endpoint.metadata.name)
+
+    def _heard(self, endpoint: str) -> None:
+        """An Operation or a probe may have something to tell of it."""
+        if self._world.endpoints.get(endpoint) is not None:
+            self._endpoints.add(endpoint)
+
+    def _probe_changed(self, old: JobState | ProbePod | None, new: JobState | ProbePod | None) -> None:
+        changed = new or old
+        if changed is not None:
+            self._heard(changed.metadata.labels.get(LABEL_ENDPOINT, ""))
 
     def _secret_changed(self, name: str) -> None:
         webhook = self._settings.webhook
@@ -72,7 +87,7 @@ class Chores:
 
     def _endpoint_loop(self) -> None:
         while (name := self._endpoints.take()) is not None:
-            done = self._try("endpoint status", lambda name=name: self._judge(name))  # type: ignore[misc]
+            done = self._try("endpoint", lambda name=name: self._look_after(name))  # type: ignore[misc]
             (self._endpoints.done if done else self._endpoints.failed)(name)
 
     def _retention_loop(self) -> None:
@@ -93,26 +108,10 @@ class Chores:
             return False
         return done is not False
 
-    def _judge(self, name: str) -> None:
-        """Write an endpoint's Ready condition if it changed."""
-        endpoint: DatabaseEndpoint | None = self._world.endpoints.get(name)
-        if endpoint is None or endpoint.metadata.terminating:
-            return
-        secrets = {name: self._world.secrets.get(name, self._settings.namespace) for name in endpoint.secret_names}
-        faults = endpoint_faults(
-            endpoint,
-            self._world.classes.get(endpoint.class_name),
-            secrets,
-            allow_insecure=self._settings.allow_insecure_endpoints,
-        )
-        status = endpoint_status(endpoint, faults, datetime.now(UTC))
-        if status is None:
-            return
-        patch = {"status": status, "metadata": {"resourceVersion": endpoint.metadata.resource_version}}
-        try:
-            self._world.endpoints.remember(self._client.patch(ENDPOINTS, name, patch, subresource="status"))
-        except NotFound:
-            return
+    def _look_after(self, name: str) -> None:
+        again = self._care.look_after(name, now := datetime.now(UTC))
+        if again is not None:
+            self._endpoints.add_after(name, max((again - now).total_seconds(), 0.0) + 0.05)
 
     def _forget_operations(self) -> None:
         for entry in self._retention.expired(self._world.operations.values(), datetime.now(UTC)):

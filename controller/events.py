@@ -1,4 +1,4 @@
-"""Events: what changed for a Database, told once, after its status was written (events.k8s.io/v1)."""
+"""Events: what changed for an object, told once, after its status was written (events.k8s.io/v1)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from api.kinds import Database
-from api.resources import API_VERSION, DATABASES, EVENTS
+from api.kinds import Database, DatabaseEndpoint
+from api.resources import API_VERSION, EVENTS, Resource
 from controller.news import News
 from kube.client import FIELD_MANAGER, Client
 from kube.errors import KubeError
@@ -19,6 +19,10 @@ NOTE_LIMIT = 1024
 """Characters: validation of events.k8s.io/v1."""
 
 
+NOWHERE = "default"
+"""Where Kubernetes keeps Events of what has no namespace."""
+
+
 class Recorder:
     """Writes Events; one that cannot be written is logged and forgotten."""
 
@@ -26,11 +30,11 @@ class Recorder:
         self._client = client
         self._pod = pod
 
-    def record(self, database: Database, news: News) -> None:
-        """Tell `news` of `database`."""
-        metadata = database.metadata
+    def record(self, object_: Database | DatabaseEndpoint, resource: Resource, news: News) -> None:
+        """Tell `news` of an object of that resource."""
+        metadata = object_.metadata
         manifest: dict[str, Any] = {
-            "metadata": {"name": f"{metadata.name}.{secrets.token_hex(8)}", "namespace": metadata.namespace},
+            "metadata": {"name": f"{metadata.name}.{secrets.token_hex(8)}", "namespace": metadata.namespace or NOWHERE},
             "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": FIELD_MANAGER,
             "reportingInstance": self._pod,
@@ -40,7 +44,7 @@ class Recorder:
             "note": news.note[:NOTE_LIMIT],
             "regarding": {
                 "apiVersion": API_VERSION,
-                "kind": DATABASES.kind,
+                "kind": resource.kind,
                 "name": metadata.name,
                 "namespace": metadata.namespace,
                 "uid": metadata.uid,

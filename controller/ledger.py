@@ -54,6 +54,8 @@ class Entry:
     reason: str
     message: str
     called: bool
+    connected: bool
+    """Whether its Job had logged in."""
     started_at: datetime | None
     finished_at: datetime | None
 
@@ -86,6 +88,7 @@ class Entry:
             reason=status.get("reason", ""),
             message=status.get("message", ""),
             called=status.get("called", False),
+            connected="connection" in status,
             started_at=parse_time(status.get("startedAt")),
             finished_at=parse_time(status.get("finishedAt")),
         )

@@ -8,12 +8,7 @@ from typing import Any
 
 from api.kinds import DatabaseEndpoint
 from api.labels import (
-    CA_DIRECTORY,
-    CA_KEY,
-    CLIENT_CERTIFICATE_DIRECTORY,
-    CREDENTIALS_DIRECTORY,
     GENERATED_DIRECTORY,
-    JOB_FILES,
     LABEL_DATABASE,
     LABEL_DATABASE_NAMESPACE,
     LABEL_ENDPOINT,
@@ -24,20 +19,17 @@ from api.labels import (
     NAMESPACE_ENV,
     OPERATION_ENV,
     PASSWORD_KEY,
-    TLS_CERTIFICATE_KEY,
-    TLS_PRIVATE_KEY_KEY,
-    USERNAME_KEY,
 )
 from api.operation import OperationSpec, SecretTarget, operation_name
 from api.resources import API_VERSION, OPERATIONS
 from controller.ledger import Entry
+from controller.pods import account_sources, pod_metadata, pod_spec, secret_source
 from controller.settings import JobTemplate
 from controller.steps import ClaimInstance, Frozen
 
 JOB_MARGIN = timedelta(minutes=10)
 """Beyond the operation's timeout: for the image, and for a Secret and a report that wait for an API server that is away
 (four minutes each). A deadline kill deletes the Pod with its log, so it comes last."""
-JOB_USER = 65532
 
 
 def instance_manifest(claim: ClaimInstance) -> dict[str, Any]:
@@ -164,83 +156,19 @@ def job_manifest(entry: Entry, endpoint: DatabaseEndpoint, namespace: str, templ
             "backoffLimit": 0,
             "activeDeadlineSeconds": int(deadline.total_seconds()),
             "template": {
-                "metadata": {
-                    "labels": {
-                        **(template.labels or {}),
-                        **_metadata(entry)["labels"],
-                        "app.kubernetes.io/name": MANAGED_BY_VALUE,
-                        "app.kubernetes.io/component": "job",
-                    },
-                    "annotations": dict(template.annotations or {}),
-                },
-                "spec": _pod(entry, endpoint, namespace, template),
+                "metadata": pod_metadata(template, _metadata(entry)["labels"]),
+                "spec": {**_pod(entry, endpoint, namespace, template), "serviceAccountName": entry.name},
             },
         },
     }
 
 
 def _pod(entry: Entry, endpoint: DatabaseEndpoint, namespace: str, template: JobTemplate) -> dict[str, Any]:
-    # What a Pod need not have, it need not wait for: 10 ms for another volume (a Job writes no file; /dev/shm would
-    # take one), 15 ms for a group of files.
-    security: dict[str, Any] = {
-        "runAsNonRoot": True,
-        "runAsUser": JOB_USER,
-        "runAsGroup": JOB_USER,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    # The files are root's, and this is the Pod's only container.
-    mode = 0o444
-    if endpoint.tls.client_certificate_secret:
-        # libpq refuses a client key that others can read: root's file, readable by this group alone.
-        security["fsGroup"], mode = JOB_USER, 0o440
-    container = {
-        "name": "provisioner-job",
-        "image": template.image,
-        "imagePullPolicy": template.image_pull_policy,
-        "env": [
-            {"name": OPERATION_ENV, "value": entry.name},
-            {"name": NAMESPACE_ENV, "value": namespace},
-        ],
-        "volumeMounts": [{"name": "dbaas", "mountPath": JOB_FILES, "readOnly": True}],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "resources": dict(template.resources or {}),
-    }
-    pod: dict[str, Any] = {
-        "restartPolicy": "Never",
-        "serviceAccountName": entry.name,
-        "enableServiceLinks": False,
-        "securityContext": security,
-        "containers": [container],
-        "volumes": [{"name": "dbaas", "projected": {"defaultMode": mode, "sources": _sources(entry, endpoint)}}],
-    }
-    optional = {
-        "imagePullSecrets": [{"name": name} for name in template.image_pull_secrets],
-        "nodeSelector": dict(template.node_selector or {}),
-        "tolerations": [dict(toleration) for toleration in template.tolerations],
-        "priorityClassName": template.priority_class_name,
-    }
-    return pod | {key: value for key, value in optional.items() if value}
-
-
-def _sources(entry: Entry, endpoint: DatabaseEndpoint) -> list[dict[str, Any]]:
-    """What is mounted: one projected volume, because each volume costs start-up time."""
-    sources = [_source(endpoint.credentials_secret, CREDENTIALS_DIRECTORY, (USERNAME_KEY, PASSWORD_KEY))]
-    if endpoint.tls.ca_secret:
-        sources.append(_source(endpoint.tls.ca_secret, CA_DIRECTORY, (CA_KEY,)))
-    if endpoint.tls.client_certificate_secret:
-        keys = (TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY)
-        sources.append(_source(endpoint.tls.client_certificate_secret, CLIENT_CERTIFICATE_DIRECTORY, keys))
+    sources = account_sources(endpoint)
     if entry.generated:
-        sources.append(_source(password_name(entry), GENERATED_DIRECTORY, (PASSWORD_KEY,)))
-    return sources
-
-
-def _source(name: str, directory: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    return {"secret": {"name": name, "items": [{"key": key, "path": f"{directory}/{key}"} for key in keys]}}
+        sources.append(secret_source(password_name(entry), GENERATED_DIRECTORY, (PASSWORD_KEY,)))
+    told = [{"name": OPERATION_ENV, "value": entry.name}, {"name": NAMESPACE_ENV, "value": namespace}]
+    return pod_spec(template, endpoint, sources, {"env": told})
 
 
 def _metadata(entry: Entry) -> dict[str, Any]:

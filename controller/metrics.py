@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.reasons import CONDITION_READY
+from api.kinds import NOTHING, parse_time
+from api.reasons import CONDITION_REACHABLE, CONDITION_READY
 from controller.ledger import Entry
 from controller.queue import Queue
 from controller.slots import Slots
@@ -81,3 +82,28 @@ def _gauges(world: World, queue: Queue[Key], slots: Slots) -> Iterator[Metric]:
     for endpoint, count in slots.occupied().items():
         occupied.add_metric([endpoint], count)
     yield occupied
+    yield from _endpoint_gauges(world)
+
+
+def _endpoint_gauges(world: World) -> Iterator[Metric]:
+    reachable = GaugeMetricFamily(
+        "dbaas_endpoint_reachable", "1 where the last login succeeded, 0 where it did not", labels=["endpoint"]
+    )
+    expiry = GaugeMetricFamily(
+        "dbaas_endpoint_certificate_expiry_timestamp_seconds",
+        "When the server's certificate runs out (Unix time)",
+        labels=["endpoint"],
+    )
+    login = GaugeMetricFamily("dbaas_endpoint_login_seconds", "What the last probe's login took", labels=["endpoint"])
+    for endpoint in world.endpoints.values():
+        name, status = endpoint.metadata.name, endpoint.status
+        condition = next((c for c in status.get("conditions") or () if c["type"] == CONDITION_REACHABLE), None)
+        if condition is not None and condition["status"] != "Unknown":
+            reachable.add_metric([name], float(condition["status"] == "True"))
+        expires = parse_time((status.get("connection") or NOTHING).get("peerCertificateNotAfter"))
+        if expires is not None:
+            expiry.add_metric([name], expires.timestamp())
+        probed = world.knowledge.of(name, (status.get("basis") or NOTHING).get("login", "")).probed
+        if probed is not None and probed.report is not None and probed.report.connection:
+            login.add_metric([name], probed.report.milliseconds / 1000)
+    yield from (reachable, expiry, login)

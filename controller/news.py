@@ -1,4 +1,4 @@
-"""What Events tell a user: Ready changing its reason, rotations, adoption, release, recovery. Pure."""
+"""What Events tell: Ready changing its reason, rotations, adoption, release, recovery; an endpoint's turns. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.kinds import Database
+from api.kinds import Database, DatabaseEndpoint
 from api.reasons import CONDITION_READY, ConditionReason
 from api.requests import MISSING_SECRET, RECOVERY
 from controller.status import Verdict
 from controller.steps import AdoptInstance, SetPhase, StartOperation, Step
+
+_OWN = frozenset(ConditionReason)
+"""Reasons that are no Operation's or probe's: to wait for one of them is nothing to be warned of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ def news_of_status(database: Database, verdict: Verdict, status: Mapping[str, An
     conditions = database.status.get("conditions") or ()
     former = next((c for c in conditions if c["type"] == CONDITION_READY), None)
     if former is None or (former["status"] == "True", former["reason"]) != (verdict.ready, verdict.reason):
-        normal = verdict.ready or (verdict.reconciling and verdict.entry is None)
+        normal = verdict.ready or (verdict.reconciling and verdict.entry is None and verdict.reason in _OWN)
         yield News(verdict.reason, verdict.message, normal and verdict.reason != ConditionReason.ROTATION_FAILED)
 
 
@@ -48,3 +51,16 @@ def news_of_step(step: Step) -> News | None:
         case StartOperation(spec) if spec.request == MISSING_SECRET and spec.attempt == 1:
             return News("SecretMissing", "the Secret was deleted or emptied; it is being written again", normal=False)
     return None
+
+
+def news_of_endpoint(endpoint: DatabaseEndpoint, status: Mapping[str, Any]) -> Iterator[News]:
+    """Conditions that turned, or are wrong for another reason than before; what is well from the start is no news."""
+    former = {condition["type"]: condition for condition in endpoint.status.get("conditions") or ()}
+    for condition in status["conditions"]:
+        kind, state, before = condition["type"], condition["status"], former.get(condition["type"])
+        well = state == "True"
+        if before is None and well:
+            continue
+        if before is not None and (well or before["reason"] == condition["reason"]) and before["status"] == state:
+            continue
+        yield News(condition["reason"], f"{kind}: {condition['message']}", normal=well)

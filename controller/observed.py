@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any, Self
 
 from api.kinds import NOTHING, Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, Metadata, parse_time
-from api.labels import ADOPTED_FROM
+from api.labels import ADOPTED_FROM, LABEL_ENDPOINT, LABEL_PROBE_BASIS
 from controller.ledger import Entry, Ledger
+from controller.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,41 @@ class JobState:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbePod:
+    """The Pod of a probe, as far as its container's last words."""
+
+    metadata: Metadata
+    ended: bool
+    words: str
+    reason: str
+    """Why its container, or it as a whole, ended."""
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> Self:
+        """Read a Pod manifest."""
+        status = manifest.get("status") or NOTHING
+        containers = status.get("containerStatuses") or ()
+        states = (((container.get("state") or NOTHING).get("terminated") or NOTHING) for container in containers)
+        terminated = next((state for state in states if state), NOTHING)
+        return cls(
+            metadata=Metadata.parse(manifest),
+            ended=bool(terminated) or status.get("phase") in ("Succeeded", "Failed"),
+            words=terminated.get("message", ""),
+            reason=terminated.get("reason", "") or status.get("reason", ""),
+        )
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that it looks at."""
+        return self.metadata.labels.get(LABEL_ENDPOINT, "")
+
+    @property
+    def basis(self) -> str:
+        """See `Probed.basis`."""
+        return self.metadata.labels.get(LABEL_PROBE_BASIS, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """The ServiceAccount of an Operation: as long as it is there, so may be the rights of its Job."""
 
@@ -88,6 +124,8 @@ class Observed:
     namespace: Namespace | None = None
     endpoint: DatabaseEndpoint | None = None
     """The Database's, or without a Database the instance's."""
+    standing: Standing | None = None
+    """What is known of the endpoint as it is now; None: nobody has tried to log in yet."""
     cls: DatabaseClass | None = None
     """The endpoint's class."""
     secrets: Mapping[str, OperatorSecret | None] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from controller.observed import Observed
 from controller.request import Asked, Request, completed, operation_spec, refrozen
 from controller.rotation import wish_of
 from controller.slots import Limits
+from controller.standing import Login, gate_of, healed
 from controller.status import Verdict, ready, rotation_failed, stalled, working
 from controller.steps import (
     AddFinalizer,
@@ -48,6 +49,8 @@ RELEASE = f"; spec.deletionPolicy: Retain lets it go without, as does an adminis
 """What a user can do about a deletion that does not succeed."""
 CONTENDER_INTERVAL = timedelta(seconds=30)
 """How often a Database asks again for a claim that somebody else has."""
+MOST_HEALED = 5
+"""Attempts until a server that answers others, and not this request, is no more taken at its word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ def _fulfil(observed: Observed, database: Database, wanted: Wanted, now: datetim
         return _keep(observed, database, wanted, now)
     if last is None or last.database_uid != database.metadata.uid or last.type == "delete":
         # Nothing yet, or done for the Database that held the claim before.
-        return _start(observed, wanted, Asked("create"))
+        return _start(observed, wanted, Asked("create"), now)
     if not last.succeeded:
         return _mend(observed, database, wanted, now)
     if instance.phase != "Bound":
@@ -130,7 +133,7 @@ def _fulfil(observed: Observed, database: Database, wanted: Wanted, now: datetim
 def _keep(observed: Observed, database: Database, wanted: Wanted, now: datetime) -> Plan:
     """See that what was provided is still there, and serve what asks for a rotation."""
     if _secret_is_missing(observed):
-        return _start(observed, wanted, Asked("create", MISSING_SECRET))
+        return _start(observed, wanted, Asked("create", MISSING_SECRET), now)
     return _rotate(observed, database, wanted, now)
 
 
@@ -145,7 +148,7 @@ def _mend(observed: Observed, database: Database, wanted: Wanted, now: datetime)
     if failed is None:
         raise ValueError("nothing has failed")
     if failed.type == "create" and failed.reason == Reason.CREDENTIALS_LOST and "rotate" in instance.calls:
-        return _start(observed, wanted, Asked("rotate", RECOVERY))
+        return _start(observed, wanted, Asked("rotate", RECOVERY), now)
     if failed.type != "rotate" or failed.request == RECOVERY or instance.phase != "Bound":
         return _again(observed, wanted, failed, now)
     # A rotation that may have changed something is seen through, whether it is still asked for or not.
@@ -179,7 +182,7 @@ def _rotate(observed: Observed, database: Database, wanted: Wanted, now: datetim
         return Plan(verdict=rotation_failed(message, last))
     if last is not None and not last.succeeded and last.request == wish.request:
         return _rotate_again(observed, wanted, last, now)
-    return _start(observed, wanted, Asked("rotate", wish.request))
+    return _start(observed, wanted, Asked("rotate", wish.request), now)
 
 
 def _keep_if_bound(observed: Observed, verdict: Verdict, now: datetime) -> Plan:
@@ -359,8 +362,10 @@ def _again(observed: Observed, wanted: Wanted, failed: Entry, now: datetime) -> 
     """Try a failed request again, when it is time."""
     retry = observed.cls.retry if observed.cls is not None else RetryRule()
     due = next_attempt(observed.ledger, failed, basis_of(observed), retry)
+    if healed(observed.standing, failed) and len(observed.ledger.attempts(failed)) <= MOST_HEALED:
+        due = None
     if due is None or due <= now:
-        return _start(observed, wanted, Asked(failed.type, failed.request))
+        return _start(observed, wanted, Asked(failed.type, failed.request), now)
     deleting = failed.type == "delete"
     given_up = failed.outcome == Outcome.STALLED or exhausted(observed.ledger, failed, retry)
     message = failed.message + RELEASE if deleting else failed.message
@@ -368,7 +373,7 @@ def _again(observed: Observed, wanted: Wanted, failed: Entry, now: datetime) -> 
     return Plan(verdict=verdict, look_again=due)
 
 
-def _start(observed: Observed, wanted: Wanted, asked: Asked) -> Plan:
+def _start(observed: Observed, wanted: Wanted, asked: Asked, now: datetime) -> Plan:
     endpoint, instance = observed.endpoint, wanted.instance
     deleting = asked.kind == "delete"
     if endpoint is None:
@@ -378,13 +383,27 @@ def _start(observed: Observed, wanted: Wanted, asked: Asked) -> Plan:
     if missing := _missing_secret(observed):
         message = missing + RELEASE if deleting else missing
         return Plan(verdict=stalled(Reason.ENDPOINT_INVALID, message, deleting=deleting))
+    gate = gate_of(endpoint, observed.standing, now)
+    if gate.bar is not None:
+        return Plan(verdict=_barred(observed, wanted, asked, gate.bar), look_again=gate.until)
     spec = operation_spec(observed, instance, asked, None if deleting else wanted.secret)
     limits = Limits(endpoint.max_concurrent_jobs, endpoint.operations_per_minute)
     message = f"starting Operation {asked.kind} on {instance.endpoint!r}"
     if instance.phase == "Bound" and asked.kind == "rotate":
-        return Plan(StartOperation(spec, limits), ready(_last_success(observed)))
+        return Plan(StartOperation(spec, limits, gate.alone), ready(_last_success(observed)))
     reason = ConditionReason.DELETING if deleting else ConditionReason.PROVISIONING
-    return Plan(StartOperation(spec, limits), working(reason, message))
+    return Plan(StartOperation(spec, limits, gate.alone), working(reason, message))
+
+
+def _barred(observed: Observed, wanted: Wanted, asked: Asked, bar: Login) -> Verdict:
+    """What to tell of a request that waits for its endpoint: what the last who tried was told."""
+    deleting, last = asked.kind == "delete", observed.ledger.last
+    message = f"{bar.message}; it goes on by itself as soon as somebody can log in" + (RELEASE if deleting else "")
+    if asked.kind == "rotate" and wanted.instance.phase == "Bound" and not _secret_is_missing(observed):
+        return rotation_failed(f"rotation is asked for, but {message}", last)
+    entry = None if last is None or last.succeeded else last
+    verdict = stalled if bar.reason.outcome == Outcome.STALLED else working
+    return verdict(bar.reason, message, entry=entry, deleting=deleting)
 
 
 def _missing_secret(observed: Observed) -> str:
@@ -418,7 +437,7 @@ def _end(observed: Observed, now: datetime) -> Plan:
     wanted = Wanted(instance, None)
     if last is not None and last.type == "delete":
         return _again(observed, wanted, last, now)
-    return _start(observed, wanted, Asked("delete"))
+    return _start(observed, wanted, Asked("delete"), now)
 
 
 def _abandon(observed: Observed, instance: DatabaseInstance) -> Plan:

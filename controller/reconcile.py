@@ -20,7 +20,7 @@ from controller.queue import Queue
 from controller.settings import Settings
 from controller.slots import Slots
 from controller.status import Verdict, changed, desired_status, stalled, working
-from controller.steps import DeletePassword, RevokeRights, SetPhase
+from controller.steps import DeletePassword, RevokeRights, SetPhase, StartOperation
 from controller.world import Key, World
 from kube.client import Client
 from kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError, NotFound
@@ -120,14 +120,11 @@ class Reconciler:
                 self._applier.apply(key, decided.step)
                 news = news_of_step(decided.step)
                 if news is not None and observed.database is not None:
-                    self._recorder.record(observed.database, news)
+                    self._recorder.record(observed.database, DATABASES, news)
                 observed = self._observe(key, orphan)
             log.error("plan does not converge", extra={"database": "/".join(key)})
         except NoSlot as wait:
-            message = (
-                "every slot of the endpoint is taken; maxConcurrentJobs and operationsPerMinute say how many it has"
-            )
-            self._tell(observed, working(ConditionReason.WAITING_FOR_SLOT, message), datetime.now(UTC))
+            self._tell(observed, _waiting(decided), datetime.now(UTC))
             self.queue.add_after(key, wait.seconds)
         except (Forbidden, Invalid) as error:
             self._tell(observed, stalled(ConditionReason.KUBERNETES_REFUSED, error.message), datetime.now(UTC))
@@ -161,7 +158,7 @@ class Reconciler:
             if cache.watches(metadata.namespace):
                 cache.remember(answer)
         for news in news_of_status(database, verdict, status):
-            self._recorder.record(database, news)
+            self._recorder.record(database, DATABASES, news)
 
     def _operation_changed(self, old: Entry | None, new: Entry | None) -> None:
         entry = new or old
@@ -188,6 +185,19 @@ class Reconciler:
             self._slots.occupy(endpoint, operation)
         elif (next_key := self._slots.release(endpoint, operation)) is not None:
             self.queue.add(next_key)
+
+
+def _waiting(decided: Plan) -> Verdict:
+    """What to tell of a request that got no slot."""
+    if decided.verdict is not None and decided.verdict.ready:
+        # A rotation that waits takes nothing away.
+        return decided.verdict
+    if isinstance(decided.step, StartOperation) and decided.step.alone:
+        endpoint = decided.step.spec.server.endpoint
+        message = f"nobody has logged in to endpoint {endpoint!r} as it is now; another request tries first"
+        return working(ConditionReason.WAITING_FOR_ENDPOINT, message)
+    message = "every slot of the endpoint is taken; maxConcurrentJobs and operationsPerMinute say how many it has"
+    return working(ConditionReason.WAITING_FOR_SLOT, message)
 
 
 def _can_wait(decided: Plan) -> bool:

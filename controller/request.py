@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from api.binding import secret_name, secret_type
 from api.classes import argument_name
-from api.engines import ENGINES
+from api.engines import ENGINES, Driver
 from api.identity import normalise
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, DeletionPolicy, OperationType
 from api.labels import ADOPT, ADOPTED_FROM, REQUESTED_BY, ROTATE_REQUESTED_BY
@@ -131,7 +131,7 @@ def operation_spec(
         identity=normalise(instance.identity),
         class_name=instance.class_name,
         driver=instance.driver.value,
-        server=server_of(endpoint, instance),
+        server=server_of(endpoint, instance.driver),
         calls=tuple(_current(instance.calls[name], observed.cls, name) for name in CALLS[kind]),
         secret=secret,
         requested_by=stamp.user,
@@ -171,9 +171,9 @@ def adopts(database: Database | None) -> bool:
     return database is not None and database.metadata.annotations.get(ADOPT) == "true"
 
 
-def server_of(endpoint: DatabaseEndpoint, instance: DatabaseInstance) -> Server:
+def server_of(endpoint: DatabaseEndpoint, driver: Driver) -> Server:
     """Where the Job is to connect."""
-    engine = ENGINES[instance.driver]
+    engine = ENGINES[driver]
     tls = endpoint.tls
     return Server(
         endpoint=endpoint.metadata.name,

@@ -92,6 +92,8 @@ class StartOperation:
 
     spec: OperationSpec
     limits: Limits
+    alone: bool = False
+    """Whether it is to try the endpoint for all that wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,16 @@ from datetime import datetime
 from typing import Any
 
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance
-from api.labels import LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, MANAGED_BY, MANAGED_BY_VALUE
+from api.labels import (
+    LABEL_DATABASE,
+    LABEL_DATABASE_NAMESPACE,
+    LABEL_ENDPOINT,
+    LABEL_OPERATION_TYPE,
+    LABEL_PROBE_BASIS,
+    MANAGED_BY,
+    MANAGED_BY_VALUE,
+    PROBE_TYPE,
+)
 from api.reasons import ConditionReason
 from api.resources import (
     CLASSES,
@@ -19,14 +28,18 @@ from api.resources import (
     JOBS,
     NAMESPACES,
     OPERATIONS,
+    PODS,
     SECRETS,
     SERVICE_ACCOUNTS,
 )
 from api.templates import TemplateError
+from controller.basis import endpoint_digest
+from controller.knowledge import Knowledge, lost_with, probed_by
 from controller.ledger import Entry
 from controller.manifests import password_name
-from controller.observed import Account, JobState, Namespace, Observed, OperatorSecret
+from controller.observed import Account, JobState, Namespace, Observed, OperatorSecret, ProbePod
 from controller.request import Request
+from controller.standing import login_of, standing_of
 from kube.cache import Cache
 from kube.client import Client
 
@@ -78,11 +91,16 @@ class World:
             namespace=namespace,
             indexes={"database": lambda entry: (entry.database,), "instance": lambda entry: (entry.instance,)},
         )
-        self.jobs = Cache(client, JOBS, JobState.parse, namespace=namespace, labels=OURS)
+        self.jobs = Cache(
+            client, JOBS, JobState.parse, namespace=namespace, labels=OURS, indexes={"probe": _probed_endpoint}
+        )
         self.accounts = Cache(client, SERVICE_ACCOUNTS, Account.parse, namespace=namespace, labels=OURS)
         self.secrets = Cache(
             client, SECRETS, OperatorSecret.parse, namespace=namespace, indexes={"database": _labelled}
         )
+        probes = f"{OURS},{LABEL_OPERATION_TYPE}={PROBE_TYPE}"
+        self.probe_pods = Cache(client, PODS, ProbePod.parse, namespace=namespace, labels=probes)
+        self.knowledge = Knowledge()
         self._namespace = namespace
         self.missing_secrets: dict[Key, datetime] = {}
         """Databases whose Secret was found deleted or emptied, and when."""
@@ -91,6 +109,10 @@ class World:
         self._gone: OrderedDict[str, None] = OrderedDict()
         for databases in self.databases:
             databases.on_change(self._remember_deletion)
+        self.operations.on_change(self._learn_from_operation)
+        self.probe_pods.on_change(self._learn_from_probe)
+        self.jobs.on_change(self._learn_from_job)
+        self.endpoints.on_change(self._forget_endpoint)
 
     def _remember_deletion(self, old: Database | None, new: Database | None) -> None:
         if old is None or (new is not None and new.metadata.uid == old.metadata.uid):
@@ -100,6 +122,27 @@ class World:
             self._gone.popitem(last=False)
         if new is None:
             self.missing_secrets.pop(_key(old), None)
+
+    def _learn_from_operation(self, _: Entry | None, entry: Entry | None) -> None:
+        login = None if entry is None else login_of(entry)
+        if entry is not None and login is not None:
+            self.knowledge.learn(entry.endpoint, login)
+
+    def _learn_from_probe(self, _: ProbePod | None, pod: ProbePod | None) -> None:
+        probed = None if pod is None else probed_by(pod)
+        if pod is not None and probed is not None:
+            self.knowledge.learn_probe(pod.endpoint, probed)
+
+    def _learn_from_job(self, _: JobState | None, job: JobState | None) -> None:
+        if job is None or LABEL_PROBE_BASIS not in job.metadata.labels:
+            return
+        probed = lost_with(job, job.metadata.labels[LABEL_PROBE_BASIS])
+        if probed is not None:
+            self.knowledge.learn_probe(job.metadata.labels.get(LABEL_ENDPOINT, ""), probed)
+
+    def _forget_endpoint(self, old: DatabaseEndpoint | None, new: DatabaseEndpoint | None) -> None:
+        if new is None and old is not None:
+            self.knowledge.forget(old.metadata.name)
 
     def saw_deletion(self, uid: str) -> bool:
         """Whether a Database of this uid was there and went while this process watched."""
@@ -118,6 +161,7 @@ class World:
             self.jobs,
             self.accounts,
             self.secrets,
+            self.probe_pods,
         ]
 
     def start(self) -> None:
@@ -145,6 +189,11 @@ class World:
     def databases_by(self, index: str, value: Hashable) -> list[Database]:
         """Databases of an endpoint or a namespace."""
         return [database for cache in self.databases for database in cache.by(index, value)]
+
+    def endpoint_secrets(self, endpoint: DatabaseEndpoint | None) -> dict[str, OperatorSecret | None]:
+        """The Secrets that an endpoint names; None for one that does not exist."""
+        names = () if endpoint is None else endpoint.secret_names
+        return {name: self.secrets.get(name, self._namespace) for name in names}
 
     def orphans(self, key: Key) -> list[DatabaseInstance]:
         """Instances that a Database of this name claimed which is not the present one."""
@@ -178,15 +227,17 @@ class World:
             entries |= {entry.name: entry for entry in self.operations.by("instance", instance.metadata.name)}
         own = [entry for entry in entries.values() if entry.database == key]
         passwords = {secret.metadata.name for secret in self.secrets.by("database", key)}
+        secrets = self.endpoint_secrets(endpoint)
+        basis = endpoint_digest(endpoint, secrets)
+        seen = self.knowledge.of(endpoint_name, basis).login
         return Observed(
             key=key,
             database=database,
             namespace=self.namespaces.get(key[0]),
             endpoint=endpoint,
+            standing=None if endpoint is None else standing_of(endpoint, basis, seen),
             cls=cls,
-            secrets={name: self.secrets.get(name, self._namespace) for name in endpoint.secret_names}
-            if endpoint is not None
-            else {},
+            secrets=secrets,
             instance=instance,
             former=former,
             witnessed=self._witnessed(former or instance, database),
@@ -258,6 +309,11 @@ def _key(database: Database) -> Key:
 
 def _claims(instance: DatabaseInstance) -> tuple[Key, ...]:
     return () if instance.claim is None else ((instance.claim.namespace, instance.claim.name),)
+
+
+def _probed_endpoint(job: JobState) -> tuple[str, ...]:
+    labels = job.metadata.labels
+    return (labels.get(LABEL_ENDPOINT, ""),) if LABEL_PROBE_BASIS in labels else ()
 
 
 def _labelled(object_: Any) -> tuple[Key, ...]:

@@ -39,3 +39,8 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "dbaas.name" . }}-cont
 {{- define "dbaas.operationPattern" -}}
 db-[a-z2-7]{26}-[0-9]+-[0-9]+
 {{- end -}}
+
+{{/* The names of probes' Jobs; controller/probing.py makes them. */}}
+{{- define "dbaas.probePattern" -}}
+probe-[a-z2-7]{26}
+{{- end -}}

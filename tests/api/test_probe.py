@@ -22,7 +22,7 @@ reports = st.builds(
     message=sentences,
     at=st.just("2026-11-21T12:00:00.123Z"),
     milliseconds=st.integers(0, 60_000),
-    connection=st.builds(Connection, st.text(max_size=50), st.just("TLSv1.3")).map(Connection.manifest),
+    connection=st.builds(lambda version: Connection(version, "TLSv1.3").manifest(), st.text(max_size=50)),
     procedures=st.dictionaries(st.sampled_from(["create", "rotate", "delete"]), inspections),
 )
 

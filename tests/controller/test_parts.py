@@ -14,7 +14,7 @@ from api.dsn import DsnError
 from api.reasons import Reason
 from controller.certificates import CERTIFICATE_LIFE, due, new_authority, new_certificate, serves
 from controller.declared import declared_objects
-from controller.endpoints import endpoint_faults, endpoint_status
+from controller.endpoints import Findings, endpoint_faults, endpoint_status
 from controller.ledger import Entry
 from controller.manifests import job_manifest, role_binding_manifest, role_manifest
 from controller.request import Asked, Request, operation_spec
@@ -86,7 +86,7 @@ class TestRetention:
 class TestEndpoints:
     def test_an_endpoint_with_its_class_and_its_secret_is_ready(self) -> None:
         faults = endpoint_faults(endpoint(), database_class(), {"main-account": account_secret()}, allow_insecure=False)
-        status = endpoint_status(endpoint(), faults, NOW)
+        status = endpoint_status(endpoint(), Findings((), None), NOW)
 
         assert faults == []
         assert status is not None
@@ -114,10 +114,10 @@ class TestEndpoints:
         assert not endpoint_faults(plain, database_class(), secrets, allow_insecure=True)
 
     def test_a_status_that_says_so_already_is_not_written(self) -> None:
-        status = endpoint_status(endpoint(), [], NOW)
+        status = endpoint_status(endpoint(), Findings((), None), NOW)
         told = replace(endpoint(), status=status or {})
 
-        assert endpoint_status(told, [], NOW + timedelta(hours=1)) is None
+        assert endpoint_status(told, Findings((), None), NOW + timedelta(hours=1)) is None
 
 
 class TestCertificates:

@@ -96,6 +96,7 @@ class Examples:
             "port": self.site.port,
             "credentialsSecretRef": {"name": f"{self.name}-account"},
             "tls": {"caSecretRef": {"name": f"{self.name}-ca"}},
+            "probe": {"every": "0"},
         }
         return manifest
 

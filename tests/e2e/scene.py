@@ -247,7 +247,10 @@ class Scene:
         return self._manifest(CLASSES.kind, suffix, {**CLASS, **changes})
 
     def endpoint_manifest(self, suffix: str = "", **changes: Any) -> Object:
-        """A DatabaseEndpoint `NAME[-suffix]` of the server, with fields of spec replaced; None takes one away."""
+        """A DatabaseEndpoint `NAME[-suffix]` of the server, with fields of spec replaced; None takes one away.
+
+        Nobody probes it: what a test sees is its own Operations' doing.
+        """
         spec: dict[str, Any] = {
             "className": self.name,
             "host": self.dbms.host,
@@ -255,6 +258,7 @@ class Scene:
             "database": "postgres",
             "credentialsSecretRef": {"name": ACCOUNT},
             "tls": {"caBundle": self.dbms.authority.pem},
+            "probe": {"every": "0"},
         }
         return self._manifest(ENDPOINTS.kind, suffix, {**spec, **changes})
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from api.binding import secret_name
 from api.identity import instance_name
+from api.kinds import DatabaseClass, DatabaseEndpoint
 from api.labels import ABANDON, ADOPT, FINALIZER, LABEL_CREDENTIALS, MANAGED_BY, MANAGED_BY_VALUE
 from api.operation import operation_name
 from api.resources import (
@@ -30,6 +32,9 @@ from api.resources import (
     VALIDATING_WEBHOOKS,
     Resource,
 )
+from controller.probing import Probe, probe_manifest
+from controller.settings import JobTemplate
+from controller.standing import Turn
 from tests.chart.apiserver import CHART, Answer, ApiServer, running_api_server
 
 pytestmark = pytest.mark.integration
@@ -427,6 +432,53 @@ def test_the_controller_makes_only_what_is_called_like_an_operation(cluster: Api
         answer = create(cluster, resource, HOME, body, dry=True)
 
         assert refused_by_policy(answer, "have the name of an Operation")
+
+
+def test_the_controller_starts_probes_without_an_account_alone(cluster: ApiServer) -> None:
+    """What logs in to look around needs nothing of the cluster, and gets nothing."""
+    name = f"probe-{'a' * 26}"
+
+    assert create(cluster, JOBS, HOME, probe_job(name), dry=True).accepted
+    assert refused_by_policy(create(cluster, JOBS, HOME, probe_job(f"{name}b"), dry=True), "or of a probe")
+    assert refused_by_policy(
+        create(cluster, SERVICE_ACCOUNTS, HOME, {"metadata": {"name": name}}, dry=True), "name of an Operation"
+    )
+    for pod in (
+        {"serviceAccountName": name},
+        {"serviceAccountName": "dbaas-controller"},
+        {"automountServiceAccountToken": True},
+        {"automountServiceAccountToken": None},
+    ):
+        answer = create(cluster, JOBS, HOME, probe_job(name, **pod), dry=True)
+
+        assert refused_by_policy(answer, "a probe has no service account and no token")
+
+
+def probe_job(name: str, **pod: Any) -> Json:
+    """As the controller writes it, with fields of the Pod replaced."""
+    endpoint = DatabaseEndpoint.parse(
+        {
+            "metadata": {"name": "main", "uid": "u"},
+            "spec": {"className": "c", "host": "h", "credentialsSecretRef": {"name": "a"}},
+        }
+    )
+    cls = DatabaseClass.parse(
+        {"metadata": {"name": "c"}, "spec": {"driver": "postgres", "operations": {"create": {"name": "p"}}}}
+    )
+    probe = Probe(endpoint, cls, "a.b", Turn("first", datetime.now(UTC), timedelta()))
+    manifest = probe_manifest(probe, HOME, JobTemplate("provisioner-job"))
+    spec = {**manifest["spec"]["template"]["spec"], **pod}
+    manifest["spec"]["template"]["spec"] = {key: value for key, value in spec.items() if value is not None}
+    return {**manifest, "metadata": {**manifest["metadata"], "name": name}}
+
+
+def test_no_job_mounts_a_token_of_its_own_choice(cluster: ApiServer) -> None:
+    token = {"serviceAccountToken": {"path": "token"}}
+    volume = {"name": "dbaas", "projected": {"sources": [token]}}
+    for body in (job(volumes=[volume]), probe_job(f"probe-{'a' * 26}", volumes=[volume])):
+        answer = create(cluster, JOBS, HOME, body, dry=True)
+
+        assert refused_by_policy(answer, "not of tokens")
 
 
 def test_the_controller_makes_jobs_and_accounts_at_home_alone(cluster: ApiServer) -> None:
