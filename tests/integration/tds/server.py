@@ -52,15 +52,16 @@ class Behaviour:
 
 @dataclass
 class Server:
-    """A double of SQL Server on a free port of 127.0.0.1; a context manager."""
+    """A double of SQL Server on a free port; a context manager."""
 
     behaviour: Behaviour
     world: World = field(default_factory=World)
+    listen: str = "127.0.0.1"
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(51))
     _channels: dict[int, Channel] = field(default_factory=dict)
 
     def __enter__(self) -> Server:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((self.listen, 0))
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
