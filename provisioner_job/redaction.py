@@ -17,6 +17,10 @@ SHORT = 4
 _FRAGMENT = 8
 """Base64 of a secret inside a longer text is recognised from so many characters on."""
 _REPEATED = re.compile(r"(?:\*\*\*){2,}")
+_BREAK = r"(?:\r?\n|(?:\\+r)?\\+n)[ \t]*"
+"""The end of a line, or what a language writes for it, and how far the next one is indented."""
+_WRAPPED = rf"(?<![\w+/-])[\w+/-]{{40,}}+(?:{_BREAK}[\w+/=-]++)+"
+"""Base64 in lines, as MIME (76 characters), PEM (64) and PostgreSQL's encode() write it."""
 
 
 class Redactor:
@@ -36,9 +40,12 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """The text with a mark for each secret."""
-        if self._pattern is None:
+        pattern = self._pattern
+        if pattern is None:
             return text
-        return _REPEATED.sub(MARK, self._pattern.sub(MARK, text))
+        if "\n" in text or "\\n" in text:
+            text = re.sub(_WRAPPED, lambda lines: _joined(lines[0], pattern), text)
+        return _REPEATED.sub(MARK, pattern.sub(MARK, text))
 
     def clean_value(self, value: Any) -> Any:
         """The same for a JSON value: every text in it, keys included."""
@@ -49,6 +56,12 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self.clean_value(item) for item in value]
         return value
+
+
+def _joined(lines: str, pattern: re.Pattern[str]) -> str:
+    """Lines of base64 as one, if there is a secret in it; otherwise as they are."""
+    line = re.sub(_BREAK, "", lines)
+    return line if pattern.search(line) else lines
 
 
 def _alternative(form: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode, encodebytes, urlsafe_b64encode
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus, unquote
 
@@ -60,6 +60,45 @@ def test_a_secret_inside_something_encoded_is_gone(secret: str, before: bytes, a
     whole = b64encode(before + secret.encode() + after).decode()
 
     assert MARK in redactor.clean(whole)
+
+
+@pytest.mark.parametrize("width", [60, 64, 76])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\\n", "\\r\\n", "\\\\n", "\n    "], ids=repr)
+@given(
+    secret=st.text(st.characters(exclude_categories=["Cs"]), min_size=12, max_size=80),
+    before=st.binary(max_size=90),
+    after=st.binary(max_size=90),
+)
+@settings(max_examples=30)
+def test_a_secret_inside_lines_of_base64_is_gone(
+    width: int, end: str, secret: str, before: bytes, after: bytes
+) -> None:
+    """As MIME, PEM and PostgreSQL's encode() break them, and as JSON quotes the breaks; wherever the breaks fall."""
+    redactor = Redactor()
+    redactor.add(secret)
+    whole = b64encode(before + secret.encode() + after).decode()
+    lines = end.join(whole[at : at + width] for at in range(0, len(whole), width))
+    cleaned = redactor.clean(f"say '{lines}'.")
+
+    assert MARK in cleaned
+    assert lines not in cleaned
+
+
+def test_a_password_of_many_bytes_is_gone_in_mime() -> None:
+    """58 bytes are the first that do not fit into one line."""
+    for password in ("p" * 58, "é" * 40, "correct horse battery staple " * 5):
+        redactor = Redactor()
+        redactor.add(password)
+
+        assert redactor.clean(f"({encodebytes(password.encode()).decode().rstrip()})").rstrip("=)") == f"({MARK}"
+
+
+def test_lines_without_a_secret_stay_as_they_are() -> None:
+    redactor = Redactor()
+    redactor.add("hunter22")
+    lines = encodebytes(bytes(range(200))).decode() + "and so on\nhunter2\n"
+
+    assert redactor.clean(lines) == lines
 
 
 @given(st.lists(secrets, min_size=1, max_size=4), st.text(max_size=20))
