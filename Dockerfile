@@ -61,6 +61,7 @@ RUN chmod -R a+rX /opt/app && python3 -m compileall -q --invalidation-mode unche
 
 FROM installer AS controller-app
 COPY api /opt/app/api
+COPY policy /opt/app/policy
 COPY kube /opt/app/kube
 COPY controller /opt/app/controller
 RUN chmod -R a+rX /opt/app && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/app

@@ -78,6 +78,8 @@ class Database:
     deletion_protection: bool
     rotate_every: timedelta | None
     status: Manifest
+    spec: Manifest
+    """As it was written, which is what policies judge."""
 
     @classmethod
     def parse(cls, manifest: Manifest) -> Database:
@@ -92,6 +94,7 @@ class Database:
             deletion_protection=bool(spec.get("deletionProtection", False)),
             rotate_every=None if every is None else parse_duration(every),
             status=manifest.get("status") or NOTHING,
+            spec=spec,
         )
 
 

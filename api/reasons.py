@@ -136,6 +136,12 @@ class ConditionReason(StrEnum):
     TEMPLATE_INVALID = "TemplateInvalid"
     IDENTITY_CHANGED = "IdentityChanged"
     NAME_TAKEN = "NameTaken"
+    PARAMETERS_INVALID = "ParametersInvalid"
+    POLICY_VIOLATED = "PolicyViolated"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    POLICY_WARNED = "PolicyWarned"
+    """PolicyCompliant is True: only policies that warn or audit have something against it."""
+    COMPLIANT = "Compliant"
     FORMER_DATABASE = "FormerDatabase"
     KUBERNETES_REFUSED = "KubernetesRefused"
 
@@ -158,6 +164,7 @@ class EndpointReason(StrEnum):
 CONDITION_READY = "Ready"
 CONDITION_RECONCILING = "Reconciling"
 CONDITION_STALLED = "Stalled"
+CONDITION_POLICY_COMPLIANT = "PolicyCompliant"
 # Of a DatabaseEndpoint, besides Ready.
 CONDITION_REACHABLE = "Reachable"
 CONDITION_PROCEDURES_FOUND = "ProceduresFound"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -83,6 +86,7 @@ class Applier:
         self._world = world
         self._settings = settings
         self._slots = slots
+        self._counting = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="grant")
 
     def apply(self, key: Key, step: Step) -> None:
@@ -93,9 +97,11 @@ class Applier:
             case RemoveFinalizer(database):
                 self._set_finalizers(database, [name for name in database.metadata.finalizers if name != FINALIZER])
             case ClaimInstance():
-                self._claim(step)
-            case AdoptInstance(instance, database):
-                self._adopt(instance, database)
+                with self._room(key, counted=step.counted):
+                    self._claim(step)
+            case AdoptInstance(instance, database, counted):
+                with self._room(key, counted=counted):
+                    self._adopt(instance, database)
             case ClearRotate(database):
                 self._clear_rotate(database)
             case UpdateInstance(instance, frozen):
@@ -136,6 +142,17 @@ class Applier:
         for cache in self._world.databases:
             if cache.watches(manifest["metadata"]["namespace"]):
                 cache.remember(manifest)
+
+    @contextmanager
+    def _room(self, key: Key, *, counted: bool) -> Iterator[None]:
+        """While a claim is made that a quota counts, no other is: else two would have the last room."""
+        if not counted:
+            yield
+            return
+        with self._counting:
+            if self._world.observe(key).compliance.denied:
+                raise Conflict("another Database has taken the room that there was")
+            yield
 
     def _claim(self, step: ClaimInstance) -> None:
         # The one decision whose ground no resourceVersion can vouch for: a Database that was deleted a moment ago

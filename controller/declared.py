@@ -1,4 +1,4 @@
-"""What the chart's values declare: classes, endpoints, and the earlier operator's `dbms` list.
+"""What the chart's values declare: classes, endpoints, policies, and the earlier operator's `dbms` list.
 
 The chart cannot create objects of CRDs that it installs itself, so it leaves one Secret; the controller applies what is
 in it, and deletes what it applied for the release before and no longer finds there.
@@ -14,7 +14,7 @@ from typing import Any
 
 from api.dsn import DsnError, endpoint_manifests, parse_dsn
 from api.labels import LABEL_DECLARED_BY, MANAGED_BY, MANAGED_BY_VALUE
-from api.resources import CLASSES, ENDPOINTS, SECRETS, Resource
+from api.resources import CLASSES, ENDPOINTS, POLICIES, SECRETS, Resource
 from controller.settings import Settings
 from kube.client import Client, Object
 from kube.errors import KubeError, NotFound
@@ -45,6 +45,8 @@ def declared_objects(document: Mapping[str, Any], namespace: str) -> Iterator[De
             yield ENDPOINTS, endpoint
     for name, spec in (document.get("endpoints") or {}).items():
         yield ENDPOINTS, {"metadata": {"name": name}, "spec": spec}
+    for name, spec in (document.get("policies") or {}).items():
+        yield POLICIES, {"metadata": {"name": name}, "spec": spec}
 
 
 class Declarations:
@@ -101,7 +103,7 @@ class Declarations:
     def _prune(self, objects: list[Declared]) -> Iterator[str]:
         """Delete what was declared before; the webhook refuses it for what is still in use."""
         wanted = {(resource.kind, manifest["metadata"]["name"]) for resource, manifest in objects}
-        for resource in (ENDPOINTS, CLASSES, SECRETS):
+        for resource in (POLICIES, ENDPOINTS, CLASSES, SECRETS):
             namespace = self._settings.namespace if resource.namespaced else None
             selector = f"{LABEL_DECLARED_BY}={self._settings.release}"
             for found in self._client.list(resource, namespace=namespace, labels=selector)[0]:

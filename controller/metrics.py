@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from api.kinds import NOTHING, parse_time
-from api.reasons import CONDITION_REACHABLE, CONDITION_READY
+from api.reasons import CONDITION_POLICY_COMPLIANT, CONDITION_REACHABLE, CONDITION_READY, ConditionReason
 from controller.ledger import Entry
 from controller.queue import Queue
 from controller.slots import Slots
@@ -18,6 +18,12 @@ from controller.world import Key, World
 
 DURATION_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 """Seconds."""
+_VERDICTS = (
+    ConditionReason.COMPLIANT,
+    ConditionReason.POLICY_WARNED,
+    ConditionReason.POLICY_VIOLATED,
+    ConditionReason.QUOTA_EXCEEDED,
+)
 
 
 class Metrics:
@@ -69,13 +75,21 @@ class _Gauges(Collector):
 def _gauges(world: World, queue: Queue[Key], slots: Slots) -> Iterator[Metric]:
     ready = GaugeMetricFamily("dbaas_databases", "Databases by the status of Ready", labels=["ready"])
     tally: Tally[str] = Tally()
+    verdicts: Tally[str] = Tally()
     for cache in world.databases:
         for database in cache.values():
             conditions = database.status.get("conditions") or ()
             tally[next((c["status"] for c in conditions if c["type"] == CONDITION_READY), "Unknown")] += 1
+            verdicts.update(c["reason"] for c in conditions if c["type"] == CONDITION_POLICY_COMPLIANT)
     for status in ("True", "False", "Unknown"):
         ready.add_metric([status], tally[status])
     yield ready
+    judged = GaugeMetricFamily(
+        "dbaas_databases_by_policy", "Databases by the reason of PolicyCompliant", labels=["reason"]
+    )
+    for reason in _VERDICTS:
+        judged.add_metric([reason], verdicts[reason])
+    yield judged
     yield GaugeMetricFamily("dbaas_queue_depth", "Databases waiting to be looked at", value=queue.depth())
     yield GaugeMetricFamily("dbaas_queue_age_seconds", "How long the oldest has waited", value=queue.oldest())
     occupied = GaugeMetricFamily("dbaas_jobs_active", "Running Jobs by endpoint", labels=["endpoint"])

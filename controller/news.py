@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.kinds import Database, DatabaseEndpoint
-from api.reasons import CONDITION_READY, ConditionReason
+from api.reasons import CONDITION_POLICY_COMPLIANT, CONDITION_READY, ConditionReason
 from api.requests import MISSING_SECRET, RECOVERY
 from controller.status import Verdict
 from controller.steps import AdoptInstance, SetPhase, StartOperation, Step
@@ -30,11 +30,27 @@ def news_of_status(database: Database, verdict: Verdict, status: Mapping[str, An
     rotated = status.get("lastRotated")
     if rotated is not None and rotated != database.status.get("lastRotated"):
         yield News("Rotated", f"the credentials were rotated at {rotated}; restart what does not read its Secret anew")
-    conditions = database.status.get("conditions") or ()
-    former = next((c for c in conditions if c["type"] == CONDITION_READY), None)
+    before, after = _conditions(database.status), _conditions(status)
+    former = before.get(CONDITION_READY)
     if former is None or (former["status"] == "True", former["reason"]) != (verdict.ready, verdict.reason):
         normal = verdict.ready or (verdict.reconciling and verdict.entry is None and verdict.reason in _OWN)
         yield News(verdict.reason, verdict.message, normal and verdict.reason != ConditionReason.ROTATION_FAILED)
+    yield from _news_of_policies(before.get(CONDITION_POLICY_COMPLIANT), after.get(CONDITION_POLICY_COMPLIANT), verdict)
+
+
+def _news_of_policies(
+    former: Mapping[str, Any] | None, present: Mapping[str, Any] | None, verdict: Verdict
+) -> Iterator[News]:
+    """What policies have against it by now; that they have nothing only where they had."""
+    if present is None or (former is not None and former["message"] == present["message"]):
+        return
+    compliant = present["reason"] == ConditionReason.COMPLIANT
+    if present["reason"] != verdict.reason and not (compliant and former is None):
+        yield News(present["reason"], present["message"], compliant)
+
+
+def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {condition["type"]: condition for condition in status.get("conditions") or ()}
 
 
 def news_of_step(step: Step) -> News | None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from api.kinds import NOTHING, Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, Metadata, parse_time
 from api.labels import ADOPTED_FROM, LABEL_ENDPOINT, LABEL_PROBE_BASIS
+from controller.compliance import UNCONCERNED, Compliance
 from controller.ledger import Entry, Ledger
 from controller.standing import Standing
 
@@ -128,6 +129,8 @@ class Observed:
     """What is known of the endpoint as it is now; None: nobody has tried to log in yet."""
     cls: DatabaseClass | None = None
     """The endpoint's class."""
+    compliance: Compliance = UNCONCERNED
+    """What policies have against the Database; nothing once it is being deleted."""
     secrets: Mapping[str, OperatorSecret | None] = field(default_factory=dict)
     """Those that the endpoint names; None: there is no such Secret."""
     instance: DatabaseInstance | None = None

@@ -13,6 +13,7 @@ from api.identity import normalise
 from api.kinds import Database, DatabaseInstance, DeletionPolicy, RetryRule
 from api.labels import ABANDON, ADOPTED_FROM, FINALIZER
 from api.operation import SecretTarget
+from api.parameters import parameter_faults
 from api.reasons import ConditionReason, Outcome, Reason
 from api.requests import MISSING_SECRET, RECOVERY
 from api.templates import TemplateError
@@ -44,11 +45,12 @@ from controller.steps import (
     Step,
     UpdateInstance,
 )
+from policy.patterns import matches
 
 RELEASE = f"; spec.deletionPolicy: Retain lets it go without, as does an administrator's annotation {ABANDON}"
 """What a user can do about a deletion that does not succeed."""
 CONTENDER_INTERVAL = timedelta(seconds=30)
-"""How often a Database asks again for a claim that somebody else has."""
+"""How often a Database asks again for a claim, or for room, that somebody else has."""
 MOST_HEALED = 5
 """Attempts until a server that answers others, and not this request, is no more taken at its word."""
 
@@ -98,7 +100,10 @@ def _provide(observed: Observed, now: datetime) -> Plan:
     except TemplateError as error:
         return _keep_if_bound(observed, stalled(ConditionReason.TEMPLATE_INVALID, str(error)), now)
     if instance is None:
-        return _claim(observed, ClaimInstance(name, request.database, frozen), now)
+        counted = observed.compliance.counted
+        return _held_back(observed, request, now) or _claim(
+            observed, ClaimInstance(name, request.database, frozen, counted), now
+        )
     if (running := _running(observed, instance)) is not None:
         return running
     if (change := _refreeze(observed, instance, frozen)) is not None:
@@ -226,6 +231,18 @@ def _request(observed: Observed) -> Request | Verdict:
     return Request(database, endpoint, cls)
 
 
+def _held_back(observed: Observed, request: Request, now: datetime) -> Plan | None:
+    """What admission would refuse is held back before its claim: it may have come while the webhook was away."""
+    if faults := parameter_faults(request.cls, request.database.params, matches):
+        message = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
+        message += "; delete this Database and apply it anew"
+        return Plan(verdict=stalled(ConditionReason.PARAMETERS_INVALID, message))
+    found = observed.compliance
+    if found.denied:
+        return Plan(verdict=stalled(found.reason, found.message), look_again=now + CONTENDER_INTERVAL)
+    return None
+
+
 def _claim(observed: Observed, claim: ClaimInstance, now: datetime) -> Plan:
     holder = observed.namesake
     if holder is None:
@@ -239,7 +256,7 @@ def _claim(observed: Observed, claim: ClaimInstance, now: datetime) -> Plan:
         return Plan(verdict=stalled(ConditionReason.NAME_TAKEN, message), look_again=now + CONTENDER_INTERVAL)
     if holder.phase == "Released" and (own or holder.claim is None):
         return Plan(
-            AdoptInstance(holder, claim.database),
+            AdoptInstance(holder, claim.database, claim.counted),
             working(ConditionReason.PROVISIONING, "taking over what was retained"),
         )
     # Not a word about the other: it may be another tenant's.

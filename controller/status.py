@@ -13,7 +13,13 @@ from typing import Any
 
 from api.binding import secret_name
 from api.kinds import Database
-from api.reasons import CONDITION_READY, CONDITION_RECONCILING, CONDITION_STALLED, ConditionReason
+from api.reasons import (
+    CONDITION_POLICY_COMPLIANT,
+    CONDITION_READY,
+    CONDITION_RECONCILING,
+    CONDITION_STALLED,
+    ConditionReason,
+)
 from controller.ledger import Entry
 from controller.observed import Observed
 from controller.rotation import last_rotated, rotate_handled
@@ -72,7 +78,7 @@ def desired_status(observed: Observed, database: Database, verdict: Verdict, now
     rotated = last_rotated(observed, database)
     return {
         "observedGeneration": database.metadata.generation,
-        "conditions": _conditions(database, verdict, now),
+        "conditions": _conditions(observed, database, verdict, now),
         "binding": {"name": secret_name(database.metadata.name)} if bound else None,
         "instance": None if instance is None else instance.metadata.name,
         "className": (endpoint.class_name if endpoint else None) or (instance.class_name if instance else None),
@@ -91,27 +97,35 @@ def _present(value: Any) -> Any:
     return {key: v for key, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
-def _conditions(database: Database, verdict: Verdict, now: datetime) -> list[dict[str, Any]]:
-    wanted = [(CONDITION_READY, "True" if verdict.ready else "False")]
+def _conditions(observed: Observed, database: Database, verdict: Verdict, now: datetime) -> list[dict[str, Any]]:
+    told = (verdict.reason, verdict.message)
+    wanted = [(CONDITION_READY, "True" if verdict.ready else "False", *told)]
     if verdict.reconciling:
-        wanted.append((CONDITION_RECONCILING, "True"))
+        wanted.append((CONDITION_RECONCILING, "True", *told))
     if verdict.stalled:
-        wanted.append((CONDITION_STALLED, "True"))
+        wanted.append((CONDITION_STALLED, "True", *told))
     before = {condition["type"]: condition for condition in database.status.get("conditions") or ()}
+    found = observed.compliance
+    if found.concerned or found.violations:
+        status = "False" if found.denied else "True"
+        wanted.append((CONDITION_POLICY_COMPLIANT, status, found.reason, found.message))
     conditions = []
-    for kind, status in wanted:
+    for kind, status, reason, message in wanted:
         former = before.get(kind)
         since = former["lastTransitionTime"] if former is not None and former["status"] == status else rfc3339(now)
         conditions.append(
             {
                 "type": kind,
                 "status": status,
-                "reason": verdict.reason,
-                "message": verdict.message[:MESSAGE_LIMIT],
+                "reason": str(reason),
+                "message": message[:MESSAGE_LIMIT],
                 "observedGeneration": database.metadata.generation,
                 "lastTransitionTime": since,
             }
         )
+    if database.metadata.terminating and CONDITION_POLICY_COMPLIANT in before:
+        # Nobody judges it any more; what was said stands.
+        conditions.append(before[CONDITION_POLICY_COMPLIANT])
     return conditions
 
 

@@ -46,6 +46,8 @@ class ClaimInstance:
     name: str
     database: Database
     frozen: Frozen
+    counted: bool = False
+    """Whether a quota leaves room for so many: then claims are made one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class AdoptInstance:
 
     instance: DatabaseInstance
     database: Database
+    counted: bool = False
+    """As for a new claim."""
 
 
 @dataclass(frozen=True, slots=True)

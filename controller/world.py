@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance
+from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, Metadata
 from api.labels import (
     LABEL_DATABASE,
     LABEL_DATABASE_NAMESPACE,
@@ -29,11 +30,14 @@ from api.resources import (
     NAMESPACES,
     OPERATIONS,
     PODS,
+    POLICIES,
     SECRETS,
     SERVICE_ACCOUNTS,
 )
 from api.templates import TemplateError
 from controller.basis import endpoint_digest
+from controller.compliance import UNCONCERNED
+from controller.judge import Judge
 from controller.knowledge import Knowledge, lost_with, probed_by
 from controller.ledger import Entry
 from controller.manifests import password_name
@@ -42,11 +46,20 @@ from controller.request import Request
 from controller.standing import login_of, standing_of
 from kube.cache import Cache
 from kube.client import Client
+from policy.rules import DatabasePolicy
 
 Key = tuple[str, str]
 """(namespace, name) of a Database."""
 MOST_DELETIONS = 10_000
 """Deleted Databases that are remembered as such: far more than can wait for their end at a time."""
+NAMELESS = Metadata("")
+_WAITS = {
+    ConditionReason.NAME_TAKEN,
+    ConditionReason.QUOTA_EXCEEDED,
+    ConditionReason.POLICY_VIOLATED,
+    ConditionReason.POLICY_WARNED,
+}
+"""Reasons of who may fare better once another Database is gone."""
 OURS = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
 
 
@@ -81,9 +94,15 @@ class World:
             client,
             INSTANCES,
             DatabaseInstance.parse,
-            indexes={"claim": _claims, "endpoint": lambda instance: (instance.endpoint,)},
+            indexes={
+                "claim": _claims,
+                "claim-namespace": lambda instance: (namespace for namespace, _ in _claims(instance)),
+                "endpoint": lambda instance: (instance.endpoint,),
+            },
         )
         self.namespaces = Cache(client, NAMESPACES, Namespace.parse)
+        self.policies = Cache(client, POLICIES, DatabasePolicy.parse)
+        self.judge = Judge(self)
         self.operations = Cache(
             client,
             OPERATIONS,
@@ -122,6 +141,7 @@ class World:
             self._gone.popitem(last=False)
         if new is None:
             self.missing_secrets.pop(_key(old), None)
+            self.judge.forget(_key(old))
 
     def _learn_from_operation(self, _: Entry | None, entry: Entry | None) -> None:
         login = None if entry is None else login_of(entry)
@@ -157,6 +177,7 @@ class World:
             self.endpoints,
             self.instances,
             self.namespaces,
+            self.policies,
             self.operations,
             self.jobs,
             self.accounts,
@@ -237,6 +258,9 @@ class World:
             endpoint=endpoint,
             standing=None if endpoint is None else standing_of(endpoint, basis, seen),
             cls=cls,
+            compliance=UNCONCERNED
+            if database is None
+            else self.judge.compliance(database, claimed=instance is not None),
             secrets=secrets,
             instance=instance,
             former=former,
@@ -274,8 +298,20 @@ class World:
 def concerns(world: World, enqueue: Callable[[Key], None]) -> None:
     """Have every change enqueue the Databases that it may matter to."""
 
-    def on(cache: Cache[Any], keys: Callable[[Any], Iterable[Key]]) -> None:
+    def on(
+        cache: Cache[Any],
+        keys: Callable[[Any], Iterable[Key]],
+        *,
+        gone: bool = False,
+        telling: Callable[[Any], object] | None = None,
+    ) -> None:
+        """`gone`: only what is gone matters; `telling`: only what changes that does."""
+
         def listener(old: Any, new: Any) -> None:
+            if gone and new is not None:
+                return
+            if telling is not None and old is not None and new is not None and telling(old) == telling(new):
+                return
             for version in (old, new):
                 if version is not None:
                     for key in keys(version):
@@ -285,7 +321,9 @@ def concerns(world: World, enqueue: Callable[[Key], None]) -> None:
 
     for cache in world.databases:
         on(cache, lambda database: ((database.metadata.namespace, database.metadata.name),))
+        on(cache, lambda database: _waiting(world, _key(database)[0], database.endpoint), gone=True)
     on(world.instances, lambda instance: (*_claims(instance), *_heirs(world, instance)))
+    on(world.policies, lambda policy: _about(world, policy), telling=lambda policy: replace(policy, metadata=NAMELESS))
     on(world.operations, lambda entry: (entry.database,))
     for cache in (world.jobs, world.accounts):
         on(cache, _labelled)
@@ -297,10 +335,29 @@ def concerns(world: World, enqueue: Callable[[Key], None]) -> None:
 
 def _heirs(world: World, instance: DatabaseInstance) -> Iterator[Key]:
     """Who waits for a claim like this one to be given up."""
-    for database in world.databases_by("endpoint", instance.endpoint):
-        conditions = database.status.get("conditions") or ()
-        if any(condition["reason"] == ConditionReason.NAME_TAKEN for condition in conditions):
-            yield _key(database)
+    yield from _waiting(world, "" if instance.claim is None else instance.claim.namespace, instance.endpoint)
+
+
+def _waiting(world: World, namespace: str, endpoint: str) -> Iterator[Key]:
+    """Who waits for a name or for room in a namespace or on an endpoint, in the order in which they came."""
+    near = {
+        _key(d): d for d in (*world.databases_by("endpoint", endpoint), *world.databases_by("namespace", namespace))
+    }
+    waiting = [database for database in near.values() if _WAITS & _reasons(database)]
+    yield from map(_key, sorted(waiting, key=lambda database: (str(database.metadata.created_at), _key(database))))
+
+
+def _reasons(database: Database) -> set[str]:
+    return {condition["reason"] for condition in database.status.get("conditions") or ()}
+
+
+def _about(world: World, policy: DatabasePolicy) -> Iterator[Key]:
+    """Which Databases a policy may be about."""
+    for cache in world.databases:
+        for database in cache.values():
+            around = world.judge.peer((database.metadata.namespace, database.endpoint), 1)
+            if policy.match.scope(around.labels, around.endpoint, around.class_name):
+                yield _key(database)
 
 
 def _key(database: Database) -> Key:

@@ -7,15 +7,16 @@ that became stricter never blocks a label, a finalizer, a rotation, or the same 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.durations import format_duration, parse_duration
 from api.kinds import DatabaseClass, Manifest
 from api.labels import ADOPT, CONFIRM_DELETE
 from api.parameters import effective_params
 from policy.patterns import matches
-from policy.question import Peer, Question
-from policy.rules import DatabasePolicy, Enforcement, PolicyParameter
+from policy.question import Question
+from policy.quotas import exceeded
+from policy.rules import DatabasePolicy, Enforcement, PolicyParameter, Validation
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,11 +27,13 @@ class Violation:
     message: str
     policy: str
     enforcement: Enforcement
+    quota: bool = False
+    """Whether it is about room, which others may make."""
 
 
 def evaluate(policies: Iterable[DatabasePolicy], question: Question) -> list[Violation]:
     """Every violation of every policy that concerns the request, sorted."""
-    matching = [policy for policy in policies if _concerns(policy, question)]
+    matching = [policy for policy in policies if concerns(policy, question)]
     if not matching:
         return []
     if question.operation == "DELETE":
@@ -43,6 +46,30 @@ def evaluate(policies: Iterable[DatabasePolicy], question: Question) -> list[Vio
     else:
         found -= {v for policy in matching for v in _demands(policy, question, question.old, defaults)}
     return sorted(found | _validated(matching, question))
+
+
+def reconsidered(policies: Iterable[DatabasePolicy], question: Question) -> list[Violation]:
+    """What policies have against a Database as it stands, sorted: the controller's question, whoever asks.
+
+    `question.operations` says as what it is judged: CREATE before it has a database, UPDATE afterwards. Expressions
+    about the requester (`userInfo`) are left to admission, which alone is told everything of them.
+    """
+    matching = [policy for policy in policies if concerns(policy, question)]
+    if not matching:
+        return []
+    defaults = default_params(matching, question.cls)
+    found = {v for policy in matching for v in _demands(policy, question, question.object, defaults)}
+    for policy in matching:
+        for room in exceeded(policy, question):
+            found.add(_violation(policy, room.path, room.excess, quota=True))
+    impersonal = [replace(p, validations=tuple(filter(_impersonal, p.validations))) for p in matching if p.validations]
+    if question.cls is not None and impersonal:
+        found |= set(_expressions(impersonal, question, question.object))
+    return sorted(found)
+
+
+def _impersonal(rule: Validation) -> bool:
+    return "userInfo" not in rule.expression
 
 
 def default_params(policies: Iterable[DatabasePolicy], cls: DatabaseClass | None) -> dict[str, str]:
@@ -58,10 +85,11 @@ def default_params(policies: Iterable[DatabasePolicy], cls: DatabaseClass | None
 
 def defaults_for(policies: Iterable[DatabasePolicy], question: Question) -> dict[str, str]:
     """The defaults of a creation."""
-    return default_params([policy for policy in policies if _concerns(policy, question)], question.cls)
+    return default_params([policy for policy in policies if concerns(policy, question)], question.cls)
 
 
-def _concerns(policy: DatabasePolicy, question: Question) -> bool:
+def concerns(policy: DatabasePolicy, question: Question) -> bool:
+    """Whether a request is one that the policy is about."""
     match = policy.match
     if match.operations and question.operations.isdisjoint(match.operations):
         return False
@@ -74,9 +102,9 @@ def _concerns(policy: DatabasePolicy, question: Question) -> bool:
     return match.scope(question.labels, spec.get("endpoint", ""), class_name)
 
 
-def _violation(policy: DatabasePolicy, path: str, message: str) -> Violation:
+def _violation(policy: DatabasePolicy, path: str, message: str, *, quota: bool = False) -> Violation:
     name = policy.metadata.name
-    return Violation(path, f'DatabasePolicy "{name}" {message}', name, policy.enforcement)
+    return Violation(path, f'DatabasePolicy "{name}" {message}', name, policy.enforcement, quota)
 
 
 def _demands(
@@ -144,23 +172,8 @@ def _confirmation(policy: DatabasePolicy, question: Question) -> Iterator[Violat
 
 
 def _quota(policy: DatabasePolicy, question: Question) -> Iterator[Violation]:
-    limits = (
-        (
-            policy.per_namespace,
-            question.usage.in_namespace,
-            "metadata.namespace",
-            f'in namespace "{question.namespace}"',
-        ),
-        (policy.per_endpoint, question.usage.on_endpoint, "spec.endpoint", "on this endpoint"),
-    )
-    for limit, peers, path, where in limits:
-        if limit is not None and (count := sum(_counts(policy, peer) for peer in peers())) >= limit:
-            full = f"allows {limit} Databases {where}, and there are {count}; delete one, or ask an administrator"
-            yield _violation(policy, path, full if limit else f"allows no Database {where}; ask an administrator")
-
-
-def _counts(policy: DatabasePolicy, peer: Peer) -> bool:
-    return policy.match.scope(peer.labels, peer.endpoint, peer.class_name)
+    for room in exceeded(policy, question):
+        yield _violation(policy, room.path, room.refusal, quota=True)
 
 
 def _validated(policies: list[DatabasePolicy], question: Question) -> set[Violation]:
@@ -183,7 +196,7 @@ def _expressions(policies: list[DatabasePolicy], question: Question, object_: Ma
     from policy.expressions import ExpressionError, Inputs
 
     try:
-        counted = any("usage" in rule.expression + rule.message_expression for p in policies for rule in p.validations)
+        counted = any(policy.mentions_usage for policy in policies)
         inputs = Inputs(question.variables(object_, counted=counted))
     except ExpressionError as error:
         yield from (_violation(policy, "spec", f"cannot be evaluated: {error}") for policy in policies)

@@ -12,16 +12,17 @@ from api.kinds import DatabaseClass, DatabaseEndpoint, Manifest
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another Database, as far as a quota counts it."""
+    """Another Database, or several alike, as far as a quota counts them."""
 
     labels: Mapping[str, str]
     """Of its namespace."""
     endpoint: str
     class_name: str
+    count: int = 1
 
 
 class Usage(Protocol):
-    """The other Databases."""
+    """The other Databases that take up room."""
 
     def in_namespace(self) -> Iterable[Peer]:
         """Those of the request's namespace."""
@@ -72,8 +73,8 @@ class Question:
             "class": None if self.cls is None else _class(self.cls),
             "endpoint": None if self.endpoint is None else _endpoint(self.endpoint),
             "usage": {
-                "namespace": sum(1 for _ in self.usage.in_namespace()),
-                "endpoint": sum(1 for _ in self.usage.on_endpoint()),
+                "namespace": sum(peer.count for peer in self.usage.in_namespace()),
+                "endpoint": sum(peer.count for peer in self.usage.on_endpoint()),
             }
             if counted
             else None,

@@ -79,6 +79,16 @@ class DatabasePolicy:
     adoption: str = ""
     validations: tuple[Validation, ...] = ()
 
+    @property
+    def mentions_usage(self) -> bool:
+        """Whether an expression may ask how many Databases there are."""
+        return any("usage" in rule.expression + rule.message_expression for rule in self.validations)
+
+    @property
+    def counts(self) -> bool:
+        """Whether its verdict on one Database may depend on how many others there are."""
+        return self.per_namespace is not None or self.per_endpoint is not None or self.mentions_usage
+
     @classmethod
     def parse(cls, manifest: Manifest) -> DatabasePolicy:
         """Read a DatabasePolicy manifest."""

@@ -44,6 +44,7 @@ VALUES: dict[str, Json] = {
     "earlier operator": {
         "dbms": [{"databaseClassName": "postgres", "endpoints": [{"name": "main", "dsn": DSN}]}],
         "classes": {"postgres": {"driver": "postgres", "operations": {"create": {"name": "create_db"}}}},
+        "policies": {"small": {"quota": {"perNamespace": 5}}},
     },
     "everything else": {
         "endpoints": {
@@ -235,6 +236,7 @@ def test_declarations_are_handed_over_in_one_secret() -> None:
         "dbms": VALUES["earlier operator"]["dbms"],
         "classes": VALUES["earlier operator"]["classes"],
         "endpoints": {},
+        "policies": VALUES["earlier operator"]["policies"],
     }
     assert not [found["metadata"]["name"] for found in objects if "p%40ss" in json.dumps(found)]
 

@@ -23,7 +23,7 @@ from tests.cluster.settings import ClusterError, Settings
 ROOT = Path(__file__).parents[2]
 TARGETS = {
     "webhook": ("api", "policy", "kube", "webhook"),
-    "controller": ("api", "kube", "controller"),
+    "controller": ("api", "policy", "kube", "controller"),
     "provisioner-job": ("api", "provisioner_job"),
 }
 """Target of the Dockerfile → the packages that go in."""

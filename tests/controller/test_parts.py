@@ -150,11 +150,14 @@ class TestDeclared:
         document = {
             "classes": {"postgres": {"driver": "postgres"}},
             "dbms": [{"databaseClassName": "postgres", "endpoints": [{"name": "main", "dsn": dsn}]}],
+            "policies": {"small": {"quota": {"perNamespace": 5}}},
         }
 
         objects = list(declared_objects(document, OPERATOR))
 
-        assert [resource.kind for resource, _ in objects] == ["DatabaseClass", "Secret", "DatabaseEndpoint"]
+        kinds = ["DatabaseClass", "Secret", "DatabaseEndpoint", "DatabasePolicy"]
+        assert [resource.kind for resource, _ in objects] == kinds
+        assert objects[3][1] == {"metadata": {"name": "small"}, "spec": {"quota": {"perNamespace": 5}}}
         assert objects[1][1]["stringData"] == {"username": "op", "password": "p@ss"}
 
     def test_a_wrong_dsn_is_named_without_its_password(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from api.labels import LABEL_DATABASE_NAMESPACE
-from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES, NAMESPACES, OPERATIONS, SECRETS, Resource
+from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES, NAMESPACES, OPERATIONS, POLICIES, SECRETS, Resource
 from tests.e2e.cluster import LABEL, OPERATOR, RELEASE, Cluster, eventually
 from tests.e2e.scene import delete_databases
 
@@ -94,7 +94,7 @@ def sweep(cluster: Cluster, seconds: float) -> list[str]:
             cluster.delete(INSTANCES, instance["metadata"]["name"])
     for namespace in namespaces:
         cluster.delete(NAMESPACES, namespace)
-    for resource, place in ((ENDPOINTS, None), (CLASSES, None), (SECRETS, OPERATOR)):
+    for resource, place in ((POLICIES, None), (ENDPOINTS, None), (CLASSES, None), (SECRETS, OPERATOR)):
         _delete_all(cluster, resource, place)
     for operation in cluster.find(OPERATIONS, OPERATOR, LABEL_DATABASE_NAMESPACE):
         if operation["spec"]["databaseRef"]["namespace"].startswith("e2e-"):

@@ -1,0 +1,216 @@
+"""What policies, and its endpoint, have against a Database that exists. Pure; asks nobody.
+
+Before a Database has a claim, a policy that denies holds it back. Afterwards it is only told: nothing that exists is
+blocked or taken away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from api.kinds import Database, DatabaseClass, DatabaseEndpoint
+from api.labels import REQUESTED_BY
+from api.reasons import ConditionReason
+from api.stamp import Stamp
+from controller.occupancy import Member, Place, Where
+from policy.evaluation import Violation, concerns, reconsidered
+from policy.question import Peer, Question, Usage
+from policy.quotas import room_taken
+from policy.rules import DatabasePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Compliance:
+    """The verdict on one Database."""
+
+    concerned: bool = False
+    """Whether any policy is about it."""
+    counted: bool = False
+    """Whether the verdict depends on how many others there are: then claims are made one after the other."""
+    violations: tuple[Violation, ...] = ()
+    claimed: bool = False
+    """Whether it has its claim, so that nothing is held back."""
+
+    @property
+    def denied(self) -> tuple[Violation, ...]:
+        """What would be refused."""
+        return tuple(found for found in self.violations if found.enforcement == "Deny")
+
+    @property
+    def reason(self) -> ConditionReason:
+        """In one word."""
+        if denied := self.denied:
+            quota = all(found.quota for found in denied)
+            return ConditionReason.QUOTA_EXCEEDED if quota else ConditionReason.POLICY_VIOLATED
+        return ConditionReason.POLICY_WARNED if self.violations else ConditionReason.COMPLIANT
+
+    @property
+    def message(self) -> str:
+        """In sentences: policy, field and cure of each violation; those that deny first."""
+        if not self.violations:
+            return "no policy has anything against it"
+        ordered = sorted(self.violations, key=lambda found: found.enforcement != "Deny")
+        said = "; ".join(f"{found.path}: {found.message}" for found in ordered)
+        return f"{said}. {self._cure()}"
+
+    def _cure(self) -> str:
+        if not self.denied:
+            return "This is a warning: nothing is refused on its account"
+        if self.claimed:
+            return "It stays, and is rotated and deleted as before; an administrator can exempt it by spec.match"
+        if self.reason == ConditionReason.QUOTA_EXCEEDED:
+            return "It goes on by itself as soon as there is room"
+        return "It goes on as soon as this is mended; to change endpoint or params, delete it and apply it anew"
+
+
+UNCONCERNED = Compliance()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a Database is judged in; the namespace by its labels."""
+
+    labels: Mapping[str, str]
+    endpoint: DatabaseEndpoint | None
+    cls: DatabaseClass | None
+    claimed: bool
+
+
+class Room(Protocol):
+    """Who else takes up room, and what there is to know of a place."""
+
+    def counts(self, where: Where, name: str) -> Mapping[Place, int]:
+        """How many Databases there are in a namespace or on an endpoint, by place; the judged one included."""
+
+    def members(self, where: Where, name: str) -> Iterable[Member]:
+        """Each of them."""
+
+    def peer(self, place: Place, count: int) -> Peer:
+        """A place as quotas see it."""
+
+
+def compliance(database: Database, around: Surroundings, policies: Sequence[DatabasePolicy], room: Room) -> Compliance:
+    """The verdict on a Database that is not being deleted."""
+    question = _question(database, around, _Others(database, room))
+    about = [policy for policy in policies if concerns(policy, question)]
+    found = reconsidered(about, question)
+    counted = any(policy.counts for policy in about)
+    if counted and found:
+        # There may be too many; now it matters who came first.
+        found = reconsidered(about, replace(question, usage=_Earlier(database, policies, room)))
+    violations = (*found, *_closed(database, around))
+    return Compliance(bool(about), counted, violations, around.claimed)
+
+
+def _closed(database: Database, around: Surroundings) -> Iterable[Violation]:
+    endpoint, namespace = around.endpoint, database.metadata.namespace
+    if endpoint is not None and not endpoint.allowed_namespaces.matches(around.labels):
+        message = (
+            f'DatabaseEndpoint "{endpoint.metadata.name}" is not open to namespace "{namespace}"; its '
+            "spec.allowedNamespaces says which labels it asks for"
+        )
+        yield Violation("spec.endpoint", message, "", "Deny")
+
+
+def _question(database: Database, around: Surroundings, usage: Usage) -> Question:
+    metadata = database.metadata
+    stamp = Stamp.read(metadata.annotations.get(REQUESTED_BY, ""))
+    return Question(
+        # A claim is made for a new Database; what exists is judged as if it were applied again.
+        operations=frozenset({"UPDATE" if around.claimed else "CREATE"}),
+        name=metadata.name,
+        namespace=metadata.namespace,
+        user=stamp.user,
+        groups=(*stamp.groups, "system:authenticated") if stamp.user else (),
+        dry_run=False,
+        object=_manifest(database),
+        old={},
+        labels=around.labels,
+        endpoint=around.endpoint,
+        cls=around.cls,
+        usage=usage,
+    )
+
+
+def _manifest(database: Database) -> dict[str, Any]:
+    metadata = database.metadata
+    told = {
+        "name": metadata.name,
+        "namespace": metadata.namespace,
+        "uid": metadata.uid,
+        "generation": metadata.generation,
+        "labels": dict(metadata.labels),
+        "annotations": dict(metadata.annotations),
+        "finalizers": list(metadata.finalizers),
+    }
+    present = {key: value for key, value in told.items() if value}
+    return {"metadata": present, "spec": dict(database.spec)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """All others, whoever came first."""
+
+    database: Database
+    room: Room
+
+    def in_namespace(self) -> Iterable[Peer]:
+        """See `Usage`."""
+        return self._peers("namespace", self.database.metadata.namespace)
+
+    def on_endpoint(self) -> Iterable[Peer]:
+        """See `Usage`."""
+        return self._peers("endpoint", self.database.endpoint)
+
+    def _peers(self, where: Where, name: str) -> Iterable[Peer]:
+        own = (self.database.metadata.namespace, self.database.endpoint)
+        for place, count in self.room.counts(where, name).items():
+            yield self.room.peer(place, count - (place == own))
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """Those to whom room goes first."""
+
+    database: Database
+    policies: Sequence[DatabasePolicy]
+    room: Room
+
+    def in_namespace(self) -> Iterable[Peer]:
+        """See `Usage`."""
+        return self._peers("namespace", self.database.metadata.namespace, lambda member: True)
+
+    def on_endpoint(self) -> Iterable[Peer]:
+        """Without those that a quota of their own namespace holds back: else they could crowd others out."""
+        own, held = self.database.metadata.namespace, dict[Place, bool]()
+
+        def counts(member: Member) -> bool:
+            if member.claimed or member.key[0] == own:
+                return True
+            if member.place not in held:
+                held[member.place] = self._held_at_home(member.place)
+            return not held[member.place]
+
+        return self._peers("endpoint", self.database.endpoint, counts)
+
+    def _peers(self, where: Where, name: str, counts: Callable[[Member], bool]) -> Iterable[Peer]:
+        key = (self.database.metadata.namespace, self.database.metadata.name)
+        members = list(self.room.members(where, name))
+        own = next((member for member in members if member.key == key), None)
+        for member in members:
+            if member.key != key and (own is None or member.before(own)) and counts(member):
+                yield self.room.peer(member.place, 1)
+
+    def _held_at_home(self, place: Place) -> bool:
+        """Whether claims have taken all the room that a quota leaves to the place's namespace."""
+        claims = [self.room.peer(m.place, 1) for m in self.room.members("namespace", place[0]) if m.claimed]
+        there = self.room.peer(place, 1)
+        return any(
+            policy.per_namespace is not None
+            and policy.enforcement == "Deny"
+            and policy.match.scope(there.labels, there.endpoint, there.class_name)
+            and room_taken(policy, claims) >= policy.per_namespace
+            for policy in self.policies
+        )
