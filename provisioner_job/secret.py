@@ -107,7 +107,8 @@ def carries(present: Present | None, spec: OperationSpec, target: SecretTarget) 
     ours = present.labels.get(LABEL_CREDENTIALS) == "true" and present.type == target.type
     writer = present.annotations.get(DATABASE_UID)
     owners = {spec.database.uid, target.former_uid} - {""}
-    if ours and writer not in owners and present.owners - {target.owner.uid} and spec.attempt <= COLLECTED_WITHIN:
+    inherited = ours and writer != spec.database.uid
+    if inherited and present.owners - {target.owner.uid} and spec.attempt <= COLLECTED_WITHIN:
         # It goes away with its owner when that one is deleted already; a retained one stays, and is told as a conflict.
         raise Failure(
             Reason.KUBERNETES_UNAVAILABLE,

@@ -97,6 +97,15 @@ class TestWhoseItIs:
 
         assert reason_of(failure) is Reason.SECRET_CONFLICT
 
+    def test_one_that_is_taken_over_is_waited_for_while_it_may_be_collected(self) -> None:
+        former = present(uid="the earlier database")._replace(owners=frozenset({"a Role that a restoration lost"}))
+        target = TARGET._replace(former_uid="the earlier database")
+        with pytest.raises(Failure) as failure:
+            secret.carries(former, spec(attempt=secret.COLLECTED_WITHIN), target)
+
+        assert reason_of(failure) is Reason.KUBERNETES_UNAVAILABLE
+        assert not secret.carries(former, spec(attempt=secret.COLLECTED_WITHIN + 1, sequence=2), target)
+
     def test_a_later_request_is_not_overwritten(self) -> None:
         with pytest.raises(Failure) as failure:
             secret.carries(present("5"), spec(sequence=4), TARGET)
