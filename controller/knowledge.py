@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import datetime
 
 from api.kinds import parse_time
 from api.probe import InvalidProbe, ProbeReport
@@ -24,6 +25,8 @@ MOST_BASES = 4
 class Probed:
     """What a probe has found out."""
 
+    job: str
+    """Its name."""
     basis: str
     """`probe_basis` of what it was made with."""
     login: Login
@@ -48,24 +51,34 @@ def probed_by(pod: ProbePod) -> Probed | None:
         at = parse_time(report.at)
     except (InvalidProbe, ValueError) as error:
         message = f"probe {pod.metadata.name} ended without a report: {pod.reason or error}"
-        return _lost(pod.basis, message, pod)
+        return _lost(pod.job, pod.basis, message, pod)
     if at is None:
         return None
-    return Probed(pod.basis, Login(endpoint_basis(pod.basis), report.reason, report.message, at), report)
+    return Probed(pod.job, pod.basis, Login(endpoint_basis(pod.basis), report.reason, report.message, at), report)
 
 
 def lost_with(job: JobState, basis: str) -> Probed | None:
-    """What a probe's Job says that is over; a report of its Pod, being younger, comes before it."""
+    """What a probe's Job says that is over, as long as no Pod of it has reported."""
     if not job.finished:
         return None
     message = f"probe {job.metadata.name} ended without a report ({job.reason or job.finished}): {job.message}"
-    return _lost(basis, message, job)
+    return _lost(job.metadata.name, basis, message, job)
 
 
-def _lost(basis: str, message: str, object_: ProbePod | JobState) -> Probed | None:
+def _lost(job: str, basis: str, message: str, object_: ProbePod | JobState) -> Probed | None:
     # As of its beginning, so that whatever was learnt meanwhile is later.
     at = object_.metadata.created_at
-    return None if at is None else Probed(basis, Login(endpoint_basis(basis), Reason.JOB_LOST, message[:500], at), None)
+    if at is None:
+        return None
+    return Probed(job, basis, Login(endpoint_basis(basis), Reason.JOB_LOST, message[:500], at), None)
+
+
+def heard_at(reported: datetime, now: datetime, *, live: bool) -> datetime:
+    """When something became known: now if it was seen to happen, else when it is said to have been.
+
+    Reports carry the clocks of their nodes. What comes later must count as later, whatever those say.
+    """
+    return now if live else min(reported, now)
 
 
 class Knowledge:
@@ -88,9 +101,18 @@ class Knowledge:
     def learn_probe(self, endpoint: str, probed: Probed) -> None:
         """Take in what a probe found out."""
         with self._lock:
+            basis = probed.login.basis
+            lore = self._endpoints.get(endpoint, OrderedDict()).get(basis, Lore())
+            known = lore.probed
+            if known is not None and known.job == probed.job:
+                if known.report is not None:
+                    # Said once; its Job's end says less, and its Pod nothing else.
+                    return
+                # It was not lost after all.
+                self._endpoints[endpoint][basis] = Lore(None if lore.login == known.login else lore.login)
             lore = self._put(endpoint, probed.login)
             if lore.probed is None or lore.probed.login.at <= probed.login.at:
-                self._endpoints[endpoint][probed.login.basis] = Lore(lore.login, probed)
+                self._endpoints[endpoint][basis] = Lore(lore.login, probed)
 
     def forget(self, endpoint: str) -> None:
         """The endpoint is gone."""

@@ -83,6 +83,11 @@ class ProbePod:
         return self.metadata.labels.get(LABEL_ENDPOINT, "")
 
     @property
+    def job(self) -> str:
+        """The Job that it is of."""
+        return self.metadata.labels.get("batch.kubernetes.io/job-name", "")
+
+    @property
     def basis(self) -> str:
         """See `Probed.basis`."""
         return self.metadata.labels.get(LABEL_PROBE_BASIS, "")

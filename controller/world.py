@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, Metadata
@@ -38,7 +38,7 @@ from api.templates import TemplateError
 from controller.basis import endpoint_digest
 from controller.compliance import UNCONCERNED
 from controller.judge import Judge
-from controller.knowledge import Knowledge, lost_with, probed_by
+from controller.knowledge import Knowledge, heard_at, lost_with, probed_by
 from controller.ledger import Entry
 from controller.manifests import password_name
 from controller.observed import Account, JobState, Namespace, Observed, OperatorSecret, ProbePod
@@ -143,15 +143,18 @@ class World:
             self.missing_secrets.pop(_key(old), None)
             self.judge.forget(_key(old))
 
-    def _learn_from_operation(self, _: Entry | None, entry: Entry | None) -> None:
+    def _learn_from_operation(self, old: Entry | None, entry: Entry | None) -> None:
         login = None if entry is None else login_of(entry)
-        if entry is not None and login is not None:
-            self.knowledge.learn(entry.endpoint, login)
+        if entry is not None and login is not None and (old is None or old.running):
+            at = heard_at(login.at, datetime.now(UTC), live=old is not None)
+            self.knowledge.learn(entry.endpoint, replace(login, at=at))
 
-    def _learn_from_probe(self, _: ProbePod | None, pod: ProbePod | None) -> None:
+    def _learn_from_probe(self, old: ProbePod | None, pod: ProbePod | None) -> None:
         probed = None if pod is None else probed_by(pod)
-        if pod is not None and probed is not None:
-            self.knowledge.learn_probe(pod.endpoint, probed)
+        if pod is not None and probed is not None and (old is None or not old.ended):
+            live = old is not None and probed.report is not None
+            at = heard_at(probed.login.at, datetime.now(UTC), live=live)
+            self.knowledge.learn_probe(pod.endpoint, replace(probed, login=replace(probed.login, at=at)))
 
     def _learn_from_job(self, _: JobState | None, job: JobState | None) -> None:
         if job is None or LABEL_PROBE_BASIS not in job.metadata.labels:

@@ -12,17 +12,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.kinds import DatabaseEndpoint
+from api.kinds import DatabaseEndpoint, Metadata
 from api.probe import Inspection, ProbeReport
 from api.reasons import Reason
 from controller.endpoints import Findings, endpoint_status
-from controller.knowledge import Knowledge, Probed
+from controller.knowledge import Knowledge, Lore, Probed, heard_at, lost_with
 from controller.ledger import Entry
 from controller.news import news_of_endpoint
+from controller.observed import JobState
 from controller.probing import Probe
 from controller.request import Asked, Request, operation_spec
 from controller.standing import Gate, Login, Standing, gate_of, healed, login_of, probe_turn, standing_of
-from tests.controller.builders import NOW, database, database_class, endpoint, instance, observed, operation, reported
+from tests.controller.builders import (
+    NOW,
+    database,
+    database_class,
+    endpoint,
+    instance,
+    metadata,
+    observed,
+    operation,
+    reported,
+    time,
+)
 
 BASIS = "class.login"
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -36,7 +48,7 @@ def login(reason: Reason = Reason.SUCCEEDED, at: datetime = NOW, basis: str = "l
 def probed(reason: Reason = Reason.SUCCEEDED, at: datetime = NOW, **procedures: Inspection) -> Probed:
     connection = {"serverVersion": "PostgreSQL 15.3", "tlsVersion": "TLSv1.3"} if reason is Reason.SUCCEEDED else {}
     report = ProbeReport(reason, login(reason).message, at.isoformat(), 12, connection, procedures)
-    return Probed(BASIS, login(reason, at), report)
+    return Probed(f"probe-{at}", BASIS, login(reason, at), report)
 
 
 def told(findings: Findings, before: DatabaseEndpoint | None = None, now: datetime = NOW) -> DatabaseEndpoint:
@@ -123,6 +135,31 @@ def test_an_operation_that_began_before_a_change_says_nothing_of_the_endpoint_af
     assert knowledge.of("main", "new").login == login(at=NOW, basis="new")
     assert knowledge.of("main", "never").login is None
     assert knowledge.of("other", "new").login is None
+
+
+def test_what_is_seen_to_happen_happens_now_whatever_its_nodes_clock_says() -> None:
+    fast, slow = NOW + 10 * MINUTE, NOW - 10 * MINUTE
+
+    assert heard_at(fast, NOW, live=True) == heard_at(slow, NOW, live=True) == NOW
+    assert heard_at(fast, NOW, live=False) == NOW
+    assert heard_at(slow, NOW, live=False) == slow
+
+
+@pytest.mark.parametrize("reported_first", [True, False])
+def test_a_probe_that_has_reported_is_not_lost_whatever_the_clocks_say(
+    reported_first: bool,  # noqa: FBT001 - pytest calls it
+) -> None:
+    said, later = probed(at=NOW), NOW + MINUTE
+    ended = JobState(
+        Metadata.parse({"metadata": metadata(said.job, creationTimestamp=time(later))}), "Failed", "", "", later
+    )
+    lost = lost_with(ended, BASIS)
+    assert lost is not None
+    knowledge = Knowledge()
+    for one in (said, lost) if reported_first else (lost, said):
+        knowledge.learn_probe("main", one)
+
+    assert knowledge.of("main", "login") == Lore(said.login, said)
 
 
 # The gate
