@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from api.percent import query_encoded
+from api.percent import percent_encoded
 
 Values = Mapping[str, Mapping[str, str | Mapping[str, str]]]
 """By root, then by key; `.Metadata.labels` and `.Metadata.annotations` hold one level more."""
@@ -31,7 +31,8 @@ _ALIASES = {"Parameters": "Params"}
 ALL_ROOTS = frozenset(_KEYS)
 
 _FUNCTIONS: dict[str, Callable[[str], str]] = {
-    "urlquery": lambda value: query_encoded(value.encode()),
+    # Go writes a space as "+", which is one in a query only: in a URI's password libraries take it for a plus.
+    "urlquery": lambda value: percent_encoded(value.encode()),
     "lower": str.lower,
     "upper": str.upper,
     "b64enc": lambda value: b64encode(value.encode()).decode("ascii"),

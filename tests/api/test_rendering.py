@@ -136,7 +136,7 @@ def test_a_secret_format_waits_for_the_result() -> None:
     assert render_secret_format(a_class(), values(a_database(), cls)) is None
     kind, url = render_secret_format(cls, values(a_database(), cls)) or ()
     assert (kind.name, kind.template.literal) == ("kind", "db")
-    assert url.template.render({"Result": {"name": "a b"}}) == "db.example.org/a+b"
+    assert url.template.render({"Result": {"name": "a b"}}) == "db.example.org/a%20b"
 
 
 def test_the_default_identity_joins_the_create_inputs_that_never_change() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import string
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 import pytest
 from hypothesis import given
@@ -120,7 +120,9 @@ def test_a_value_arrives_as_it_is_whatever_it_contains(before: str, value: str, 
 def test_pipes_that_encode_lose_nothing(value: str) -> None:
     values = {"Params": {"x": value}}
 
-    assert unquote_plus(render("{{ .Params.x | urlquery }}", values)) == value
+    encoded = render("{{ .Params.x | urlquery }}", values)
+    # Wherever in a URI it stands: in a query, in a path, in a password.
+    assert unquote_plus(encoded) == unquote(encoded) == value
     assert base64.b64decode(render("{{ .Params.x | b64enc }}", values)).decode() == value
 
 
@@ -135,7 +137,7 @@ def test_pipes_that_encode_lose_nothing(value: str) -> None:
         ("{{ .Params.size }}/{{ .Parameters.size }}", "10/10"),
         ("{{ .Params.größe }}", "XL"),
         ("{{\t.Endpoint.host }}:{{ .Endpoint.port}}", "db.example.org:5432"),
-        ("{{ .Params.odd | urlquery }}", "a+b%26c%2F%C3%BC"),
+        ("{{ .Params.odd | urlquery }}", "a%20b%26c%2F%C3%BC"),
         ("{{ .Metadata.labels.team|lower }}{{ .Metadata.name | upper }}", "blueSHOP"),
         ("{{ .Metadata.namespace | trunc 4 }}|{{ .Metadata.namespace | trunc -1 }}", "team|a"),
         (

@@ -57,7 +57,8 @@ def _mariadb(secret: Mapping[str, str], authority: Authority, address: str) -> p
         # The name that the certificate must carry; where it is, the socket knows.
         host=secret["host"],
         user=secret["username"],
-        password=secret["password"],
+        # PyMySQL would encode it as Latin-1.
+        password=secret["password"].encode(),
         database=secret["database"],
         ssl_ca=str(authority.file),
         ssl_verify_cert=True,
