@@ -196,7 +196,8 @@ class _Attempt:
         if refused is not None:
             return mariadb_errors.login_failure(refused, self._expected.where, self._also_refused_by())
         cause = getattr(error, "original_exception", None) or error.__context__
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+        hung_up_on = isinstance(cause, ssl.SSLEOFError | ConnectionError)
+        if isinstance(cause, ssl.SSLError) and not hung_up_on:
             return mariadb_tls.failure(cause, self._expected, self._address, until)
         number = error.args[0] if error.args else None
         if number == mariadb_errors.TLS_MISSING:
@@ -209,7 +210,7 @@ class _Attempt:
                 f"{self._expected.where} takes connections, but no login was through "
                 f"after {self._login.connect_timeout.total_seconds():g} s",
             )
-        if isinstance(number, int) and number in (2006, 2013):
+        if hung_up_on or number in (2006, 2013):
             because = mariadb_tls.client_certificate_failure(self._expected, self._address, until)
             return because or Failure(
                 Reason.SERVER_NOT_READY, f"{self._expected.where} ended the connection before the login"

@@ -22,6 +22,7 @@ from provisioner_job.drivers.tls import (
     RefusedCertificate,
     context,
     handshake_failure,
+    hung_up,
     names_shown,
     unreachable,
 )
@@ -275,11 +276,7 @@ def _shaken(expected: Expectation, demands: ssl.SSLContext, sock: socket.socket)
         message = f"{expected.where} did not go on with the TLS handshake in time"
         raise Failure(Reason.SERVER_NOT_READY, message) from None
     except (EOFError, OSError):
-        message = (
-            f"{expected.where} ended the connection during the TLS handshake: "
-            f"perhaps it has nothing in common with TLS {expected.minimum_version} or newer"
-        )
-        raise Failure(Reason.TLS_FAILED, message) from None
+        raise hung_up(expected) from None
     return tls
 
 

@@ -139,7 +139,12 @@ def names_shown(decoded: Mapping[str, Any] | None, expected: Expectation) -> str
 
 
 def handshake_failure(error: ssl.SSLError, expected: Expectation) -> Failure:
-    """Why a handshake failed, if not for a certificate: TLS_VERSION_REFUSED or TLS_FAILED."""
+    """Why a handshake failed, if not for a certificate: TLS_VERSION_REFUSED, TLS_FAILED, or SERVER_NOT_READY.
+
+    A server that objects says so, in an alert; one that just hangs up may have been stopped, or the network cut.
+    """
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return hung_up(expected)
     said = error.reason or "no reason given"
     if any(word in said for word in _OLD_PROTOCOL):
         return Failure(
@@ -147,6 +152,15 @@ def handshake_failure(error: ssl.SSLError, expected: Expectation) -> Failure:
             f"{expected.where} does not offer TLS {expected.minimum_version} or newer, as the endpoint demands",
         )
     return Failure(Reason.TLS_FAILED, f"the TLS handshake with {expected.where} failed: {said.lower()}")
+
+
+def hung_up(expected: Expectation) -> Failure:
+    """The connection ended amid the handshake, without a word."""
+    return Failure(
+        Reason.SERVER_NOT_READY,
+        f"{expected.where} ended the connection during the TLS handshake: perhaps it was stopped, or it has nothing in "
+        f"common with TLS {expected.minimum_version} or newer",
+    )
 
 
 def unreachable(error: OSError, expected: Expectation) -> Failure:

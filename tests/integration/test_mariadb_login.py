@@ -217,6 +217,27 @@ def test_something_that_does_not_answer_as_mariadb_does_is_told(
     assert failure.reason is reason
 
 
+def test_a_server_that_hangs_up_amid_the_handshake_is_tried_again(
+    mariadb: MariaDBSite, listener: socket.socket
+) -> None:
+    """It was stopped, or the network was cut: nothing is wrong that somebody would have to change."""
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection, socket.create_connection(("127.0.0.1", mariadb.server.port)) as real:
+            connection.sendall(real.recv(4096))
+            connection.recv(36)
+            connection.recv(4096)
+            connection.sendall(b"\x16\x03\x03\x00\x7a\x02\0\0")  # the beginning of a ServerHello
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    failure = mariadb.refusal(port=listener.getsockname()[1], connect_timeout=timedelta(seconds=5))
+    thread.join()
+
+    assert failure.reason is Reason.SERVER_NOT_READY
+
+
 def test_a_server_that_is_stopped_is_unreachable_and_a_replica_is_not_ready(mariadb: MariaDBSite) -> None:
     with MariaDB.temporary() as server:
         site = MariaDBSite(server, mariadb.authority, mariadb.stranger, mariadb.good)

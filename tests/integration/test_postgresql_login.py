@@ -175,6 +175,25 @@ def test_something_that_is_no_postgresql_is_said_to_be_none(site: Site, listener
     assert "PostgreSQL" in failure.message
 
 
+def test_a_server_that_hangs_up_amid_the_handshake_is_tried_again(site: Site, listener: socket.socket) -> None:
+    """It was stopped, or the network was cut: nothing is wrong that somebody would have to change."""
+
+    def answer() -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(8)
+                connection.sendall(b"S")
+                connection.recv(4096)
+                connection.sendall(b"\x16\x03\x03\x00\x7a\x02\0\0")  # the beginning of a ServerHello
+
+    threading.Thread(target=answer, daemon=True).start()
+    failure = site.refusal(port=listener.getsockname()[1], connect_timeout=timedelta(seconds=5))
+
+    assert failure.reason is Reason.SERVER_NOT_READY
+    assert "ended the connection during the TLS handshake" in failure.message
+
+
 def test_an_account_with_all_its_connections_in_use_has_too_many(site: Site) -> None:
     site.server.execute(f"ALTER ROLE {site.username} CONNECTION LIMIT 0")
     failure = site.refusal()

@@ -240,7 +240,7 @@ def test_a_replica_that_only_reads_is_not_where_procedures_run(misbehaving: SqlS
     ("step", "reason"),
     [
         ("prelogin", Reason.SERVER_NOT_READY),
-        ("handshake", Reason.TLS_FAILED),
+        ("handshake", Reason.SERVER_NOT_READY),
         ("login", Reason.SERVER_NOT_READY),
     ],
 )
