@@ -58,6 +58,14 @@ class Delivery(Enum):
     """Somebody else had reported its outcome."""
 
 
+def passes(error: ApiError) -> bool:
+    """Whether reading may succeed a moment later.
+
+    403: rights reach an API server's authorizer late. 409: a reading is a patch, and another write came between.
+    """
+    return error.transient or error.status in (403, 409)
+
+
 class Ledger:
     """One Operation."""
 
@@ -71,7 +79,7 @@ class Ledger:
             manifest = patiently(
                 lambda: self._api.merge_patch(self._path, {}, dry_run=True),
                 seconds,
-                lambda error: error.transient or error.status == 403,
+                passes,
             )
         except ApiError as error:
             if error.status == 404:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from provisioner_job.kubernetes import ApiError, patiently
+from provisioner_job.ledger import passes
 
 
 def answering(*statuses: int) -> tuple[Callable[[], str], list[int]]:
@@ -39,6 +40,14 @@ def test_a_refusal_is_final(status: int) -> None:
         patiently(ask, 10)
 
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("status", [0, 403, 409, 503])
+def test_the_operation_is_read_again_when_rights_are_late_or_another_write_came_between(status: int) -> None:
+    ask, asked = answering(status, status)
+
+    assert patiently(ask, 10, passes) == "yes"
+    assert len(asked) == 3
 
 
 def test_patience_ends() -> None:
