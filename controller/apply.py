@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api.kinds import Database, DatabaseInstance
-from api.labels import ADOPTED_FROM, FINALIZER, LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, ROTATE
+from api.labels import ADOPTED_FROM, FINALIZER, LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, LABEL_INSTANCE, ROTATE
 from api.operation import OperationSpec, Owner, Report, operation_name
 from api.reasons import Reason
 from api.resources import (
@@ -95,6 +95,7 @@ class Applier:
             case AddFinalizer(database):
                 self._set_finalizers(database, [*database.metadata.finalizers, FINALIZER])
             case RemoveFinalizer(database):
+                self._confirm_unclaimed(database)
                 self._set_finalizers(database, [name for name in database.metadata.finalizers if name != FINALIZER])
             case ClaimInstance():
                 with self._room(key, counted=step.counted):
@@ -192,12 +193,35 @@ class Applier:
 
     def _give_up(self, instance: DatabaseInstance) -> None:
         name, claim = instance.metadata.name, instance.claim
+        self._confirm_ledger(name)
         if claim is not None:
             # The Role first: the Secret belongs to it, and nobody would know of either once the instance is gone.
             self._delete(ROLE_BINDINGS, name, namespace=claim.namespace)
             self._delete(ROLES, name, namespace=claim.namespace)
         self._delete(INSTANCES, name, uid=instance.metadata.uid)
         self._world.instances.forget(instance)
+
+    def _confirm_ledger(self, instance: str) -> None:
+        """Raise Conflict if an Operation under this name is newer than the one that was decided on.
+
+        A claim that was given up cannot be had back, and a watch that nobody knows to be dead shows an old world.
+        """
+        labels, namespace = f"{LABEL_INSTANCE}={instance}", self._settings.namespace
+        for manifest in self._client.list(OPERATIONS, namespace=namespace, labels=labels)[0]:
+            metadata = manifest["metadata"]
+            known = self._world.operations.get(metadata["name"], namespace)
+            if known is None or known.metadata.resource_version != metadata["resourceVersion"]:
+                self._world.operations.remember(manifest)
+                raise Conflict(f"Operation {metadata['name']} has changed since it was decided on")
+
+    def _confirm_unclaimed(self, database: Database) -> None:
+        """Raise Conflict if this Database still claims an instance, for which nobody would delete any more."""
+        metadata = database.metadata
+        labels = f"{LABEL_DATABASE}={metadata.name},{LABEL_DATABASE_NAMESPACE}={metadata.namespace}"
+        for manifest in self._client.list(INSTANCES, labels=labels)[0]:
+            instance = self._world.instances.remember(manifest)
+            if instance.claim is not None and instance.claim.uid == metadata.uid and instance.phase != "Released":
+                raise Conflict(f"DatabaseInstance {instance.metadata.name} is still claimed")
 
     def _start_operation(self, key: Key, step: StartOperation) -> None:
         spec = step.spec

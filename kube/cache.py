@@ -119,8 +119,9 @@ class Cache(Generic[T]):
                 version = self._relist()
                 backoff = FIRST_BACKOFF
                 self._follow(version)
-            except Gone:
-                continue
+            except Gone as error:
+                # Listed anew after a moment: an API server that never stops saying so is not to be run down.
+                log.debug("watch is too old", extra={"resource": self.resource.plural, "error": error.message})
             except KubeError as error:
                 log.warning("watch failed", extra={"resource": self.resource.plural, "error": error.message})
             except Exception:
@@ -141,7 +142,7 @@ class Cache(Generic[T]):
         for parsed in listed.values():
             self._put(parsed)
         with self._lock:
-            self._seen = int(version)
+            self._seen = max(self._seen, int(version))
         self.synced.set()
         return version
 
@@ -173,11 +174,13 @@ class Cache(Generic[T]):
         self._notify(old, new)
 
     def _remove(self, key: Key, version: int = 0) -> None:
+        """Drop what is known of `key`, unless a write has brought something newer than `version` (0: whatever)."""
         with self._lock:
             self._seen = max(self._seen, version)
-            old = self._objects.pop(key, None)
-            if old is None:
+            old = self._objects.get(key)
+            if old is None or 0 < version < _version(old):
                 return
+            del self._objects[key]
             self._reindex(key, old, None)
         self._notify(old, None)
 

@@ -24,6 +24,8 @@ LEASE_SECONDS = 15
 RENEW_SECONDS = 10
 """How long the holder goes on without a successful renewal: less than a lease, so that two never overlap."""
 RETRY_SECONDS = 2.0
+LOOK_SECONDS = 0.5
+"""How often the holder looks at the clock, whatever its requests wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +46,40 @@ class Lease:
         self._name = name
         self._observed: tuple[str, str] | None = None
         self._observed_at = 0.0
+        self._renewed = 0.0
         self._stop = threading.Event()
 
     def acquire(self) -> None:
         """Return once this candidate holds the Lease; failed requests count as somebody else's turn."""
-        while not self._try():
+        while not self._renew() or self._is_over():
             self._stop.wait(RETRY_SECONDS)
 
     def hold(self) -> bool:
-        """Renew until the Lease is lost (True) or `release` is called (False)."""
-        renewed = time.monotonic()
-        while not self._stop.wait(RETRY_SECONDS):
-            if self._try():
-                renewed = time.monotonic()
-            elif time.monotonic() - renewed > RENEW_SECONDS:
+        """Renew until the Lease is lost (True) or `release` is called (False).
+
+        The clock decides, not the requests: one that hangs for longer than a lease must not keep its holder going.
+        """
+        threading.Thread(target=self._keep_renewing, name="lease-renewal", daemon=True).start()
+        while not self._stop.wait(LOOK_SECONDS):
+            if self._is_over():
                 log.error("leadership lost", extra={"lease": self._name.name})
                 return True
         return False
+
+    def _keep_renewing(self) -> None:
+        while not self._stop.wait(RETRY_SECONDS):
+            self._renew()
+
+    def _renew(self) -> bool:
+        # Others count from when the API server did it, which is after this moment, however late its answer comes.
+        begun = time.monotonic()
+        renewed = self._try()
+        if renewed:
+            self._renewed = begun
+        return renewed
+
+    def _is_over(self) -> bool:
+        return time.monotonic() - self._renewed > RENEW_SECONDS
 
     def release(self) -> None:
         """Give the Lease up, so that the next candidate need not wait for it to run out."""
