@@ -31,7 +31,8 @@ def uninstall(client: Client, environ: Mapping[str, str]) -> int:
         names = ", ".join(held[:SHOWN]) + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")
         sys.stderr.write(
             f"{len(held)} Database(s) still exist: {names}. Delete them first (kubectl delete databases), "
-            "or set uninstall.force to leave them and their finalizers as they are.\n"
+            "or set uninstall.force to leave them and their finalizers as they are. Helm upgrades a release whose "
+            "uninstallation was refused only after `helm rollback` to the revision that it has.\n"
         )
         return 1
     for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):

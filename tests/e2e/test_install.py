@@ -5,6 +5,7 @@ The last test leaves the release as the others expect it.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from api.resources import CLASSES, MUTATING_WEBHOOKS, NAMESPACES, VALIDATING_WEBHOOKS
@@ -58,6 +59,12 @@ def test_the_operator_is_not_uninstalled_while_there_are_databases_and_comes_bac
     assert f"{scene.namespace}/shop" in log
     assert "Delete them first" in log
     assert cluster.get(DEPLOYMENTS, f"{RELEASE}-controller", OPERATOR) is not None
+
+    # Helm calls the release `uninstalling` now, and upgrades it only when it was rolled back to where it is.
+    revision = json.loads(cluster.helm("status", RELEASE, "-o", "json").out)["version"]
+    cluster.helm("rollback", RELEASE, str(revision))
+    install(cluster, tmp_path)
+    assert shop.condition()["status"] == "True"
 
     shop.delete_and_wait()
     assert delete_all_databases(cluster, seconds=180) == []
