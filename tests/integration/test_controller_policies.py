@@ -50,11 +50,11 @@ CLASS = {
 class Site:
     """An API server with the chart in it, and a controller that a test may kill and start."""
 
-    def __init__(self, api: ApiServer, folder: Path) -> None:
+    def __init__(self, api: ApiServer, folder: Path, **environment: str) -> None:
         configuration = Configuration()
         config.load_kube_config(config_file=str(api.kubeconfig), client_configuration=configuration)
         self.client = Client(configuration)
-        self.controller = Controller(self._environment(api, folder), folder / "controller.log")
+        self.controller = Controller({**self._environment(api, folder), **environment}, folder / "controller.log")
 
     def _environment(self, api: ApiServer, folder: Path) -> dict[str, str]:
         path = SERVICE_ACCOUNTS.path("dbaas-controller", namespace=OPERATOR, subresource="token")
