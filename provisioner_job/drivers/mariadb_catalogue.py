@@ -72,6 +72,11 @@ class Name(NamedTuple):
         schema, procedure = groups[0] or groups[1], groups[2] or groups[3] or ""
         if len(procedure) > _LONGEST or len(schema or "") > _LONGEST:
             raise Failure(Reason.PROCEDURE_MISSING, f"{text!r} is longer than a name can be ({_LONGEST} characters)")
+        # MySQL manual, "Schema Object Names": the BMP, which is what MariaDB's catalogue can be asked for, too.
+        if max(f"{schema or ''}{procedure}") > "\uffff":
+            raise Failure(
+                Reason.PROCEDURE_MISSING, f"{text!r} has characters beyond U+FFFF, which no name on the server has"
+            )
         return cls(schema, procedure)
 
     @property

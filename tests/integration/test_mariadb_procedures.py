@@ -113,7 +113,7 @@ def test_a_procedure_that_the_body_may_not_call_is_the_bodys_failure(
 @pytest.mark.parametrize(
     "name",
     ["", "a b", "f()", "f; DROP TABLE x", "a.b.c", "f`", "`f", "``", "12", "a.12", "f--", "a.", ".f", "f\0", "%s",
-     "`" + "x" * 65 + "`"],
+     "`" + "x" * 65 + "`", "`🐘`", "🐘.f"],
 )  # fmt: skip
 def test_what_is_no_name_is_refused_before_anything_is_sent(mariadb_call: Caller, name: str) -> None:
     with pytest.raises(Failure) as caught:

@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure, Session
@@ -433,21 +431,6 @@ def test_text_arrives_and_returns_unchanged(call: Caller, schema: Schema, value:
 
     assert call("echo", given=value) == {"given": value}
     assert call("echo", value) == {"given": value}
-
-
-def test_any_text_arrives_and_returns_unchanged(site: Site, schema: Schema) -> None:
-    echo(schema)
-    session = site.connect()
-
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
-    def round_trip(value: str) -> None:
-        assert session.call(Procedure(f"{schema.name}.echo", (Argument("given", value),))) == {"given": value}
-
-    try:
-        round_trip()
-    finally:
-        session.close()
 
 
 def test_text_that_the_databases_encoding_lacks_is_an_invalid_argument(site: Site) -> None:

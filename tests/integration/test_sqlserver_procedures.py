@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.reasons import Reason
-from provisioner_job.drivers.contract import Argument, Procedure, Session
+from provisioner_job.drivers.contract import Argument, Procedure
 from provisioner_job.drivers.sqlserver_catalogue import Name, quoted
 from provisioner_job.errors import Failure
 from tests.integration.caller import Caller
@@ -319,34 +319,6 @@ def test_any_text_arrives_unchanged_and_nothing_else_ever_runs(
         session.close()
     if sqlserver.double is not None:
         assert_only_own_statements(sqlserver, before)
-
-
-def test_any_names_reach_their_procedure_or_are_refused_and_nothing_else_ever_runs(misbehaving: SqlServerSite) -> None:
-    schema = SqlServerSchema("test_0", misbehaving)
-    echo(schema)
-    session: Session = misbehaving.connect()
-    texts = st.text(st.sampled_from("ae]['\"; -@?.{}=\n"), max_size=12) | st.text(max_size=6)
-
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(texts, texts)
-    def call(name: str, argument: str) -> None:
-        for procedure in (
-            Procedure(name, (Argument(argument, "x"),)),
-            Procedure("test_0.echo", (Argument(argument, "x"),)),
-        ):
-            reason: Reason | None = None
-            try:
-                assert session.call(procedure) == {"given": "x"}
-            except Failure as failure:
-                reason = failure.reason
-            # The one thing of all that may be called: its first argument by position.
-            assert reason in ((None,) if argument == "0" else (Reason.PROCEDURE_MISSING, Reason.ARGUMENTS_INVALID)) or (
-                procedure.name == name and reason is Reason.PROCEDURE_MISSING
-            )
-
-    call()
-    session.close()
-    assert_only_own_statements(misbehaving, 0)
 
 
 def assert_only_own_statements(site: SqlServerSite, since: int) -> None:
