@@ -1,1 +1,1 @@
-"""DatabasePolicies: whom they concern, what they demand, what is wrong with one. Pure; asks nobody."""
+"""DatabasePolicies: whom they concern, what they demand, what is wrong with one. Asks nobody."""

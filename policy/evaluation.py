@@ -6,7 +6,7 @@ that became stricter never blocks a label, a finalizer, a rotation, or the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from api.durations import format_duration, parse_duration
@@ -39,12 +39,9 @@ def evaluate(policies: Iterable[DatabasePolicy], question: Question) -> list[Vio
     if question.operation == "DELETE":
         found = {v for policy in matching for v in _confirmation(policy, question)}
         return sorted(found | _validated(matching, question))
-    defaults = default_params(matching, question.cls)
-    found = {v for policy in matching for v in _demands(policy, question, question.object, defaults)}
+    found = _unmet(matching, question)
     if question.operation == "CREATE":
         found |= {v for policy in matching for v in _quota(policy, question)}
-    else:
-        found -= {v for policy in matching for v in _demands(policy, question, question.old, defaults)}
     return sorted(found | _validated(matching, question))
 
 
@@ -70,6 +67,18 @@ def reconsidered(policies: Iterable[DatabasePolicy], question: Question) -> list
 
 def _impersonal(rule: Validation) -> bool:
     return "userInfo" not in rule.expression
+
+
+def _unmet(matching: Sequence[DatabasePolicy], question: Question) -> set[Violation]:
+    """What policies that demand something of a Database in itself have against this one, and had not before."""
+    demanding = [policy for policy in matching if policy.demanding]
+    if not demanding:
+        return set()
+    defaults = default_params(matching, question.cls)
+    found = {v for policy in demanding for v in _demands(policy, question, question.object, defaults)}
+    if found and question.operation == "UPDATE":
+        found -= {v for policy in demanding for v in _demands(policy, question, question.old, defaults)}
+    return found
 
 
 def default_params(policies: Iterable[DatabasePolicy], cls: DatabaseClass | None) -> dict[str, str]:
@@ -193,21 +202,20 @@ def _validated(policies: list[DatabasePolicy], question: Question) -> set[Violat
 
 def _expressions(policies: list[DatabasePolicy], question: Question, object_: Manifest) -> Iterator[Violation]:
     # The engine is loaded where there is something to evaluate.
-    from policy.expressions import ExpressionError, Inputs
+    from policy.expressions import ExpressionError
+    from policy.isolation import EVALUATOR
 
+    rules = [(policy, rule) for policy in policies for rule in policy.validations]
+    values = question.variables(object_, counted=any(policy.mentions_usage for policy in policies))
     try:
-        counted = any(policy.mentions_usage for policy in policies)
-        inputs = Inputs(question.variables(object_, counted=counted))
+        answers = EVALUATOR.judge(values, [rule for _, rule in rules], question.namespace)
     except ExpressionError as error:
         yield from (_violation(policy, "spec", f"cannot be evaluated: {error}") for policy in policies)
         return
-    for policy in policies:
-        for rule in policy.validations:
-            try:
-                if inputs.holds(rule.expression):
-                    continue
-                message = (rule.message_expression and inputs.text(rule.message_expression)) or rule.message
-                message = message or f"asks for {rule.expression}"
-            except ExpressionError as error:
-                message = f"cannot be evaluated ({error}); ask its author to mend it: {rule.expression}"
-            yield _violation(policy, rule.field_path, message)
+    for (policy, rule), answer in zip(rules, answers, strict=True):
+        if answer is None:
+            continue
+        message = answer.text or rule.message or f"asks for {rule.expression}"
+        if answer.error:
+            message = f"cannot be evaluated ({answer.error}); ask its author to mend it: {rule.expression}"
+        yield _violation(policy, rule.field_path, message)

@@ -1,7 +1,8 @@
-"""CEL: compiled once per text, evaluated over values that are shared by all policies.
+"""CEL: compiled once per text, evaluated over values that are shared by all expressions.
 
-Bounded: the engine ends an evaluation after 10,000 iterations and refuses what nests deeper than 32, the schema limits
-an expression's length, and `Inputs` what it is evaluated over. The engine cannot be interrupted.
+The engine ends an evaluation after 10,000 iterations and refuses what nests deeper than 32. Within that, a hundred
+characters can take it many seconds and any amount of memory, and it cannot be interrupted: requests are judged in a
+process of its own (`policy/isolation.py`), and only compiling is done anywhere.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
 
 VARIABLES = ("object", "oldObject", "request", "namespaceObject", "class", "endpoint", "usage")
-INPUT_LIMIT = 131072
-"""Characters of all texts that an expression may see."""
 _ENVIRONMENT = cel.NewEnv(
     variables=dict.fromkeys(VARIABLES, cel.Type.DYN),
     extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
@@ -31,11 +30,9 @@ class ExpressionError(ValueError):
 
 
 class Inputs:
-    """The values of the variables, made for the engine once; raises ExpressionError for what it cannot be shown."""
+    """The values of the variables, made for the engine once."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        if _characters(values) > INPUT_LIMIT:
-            raise ExpressionError(f"the object has more than {INPUT_LIMIT} characters; shorten it")
         self._activation = _ENVIRONMENT.Activation(data=dict(values))
 
     def holds(self, expression: str) -> bool:
@@ -80,18 +77,3 @@ def _compiled(expression: str) -> Any:
     except RuntimeError as error:
         faults = [f"line {line}, column {column}: {what}" for line, column, what in _FAULT.findall(str(error))]
         raise ExpressionError("does not compile: " + ("; ".join(faults) or str(error))[:400]) from None
-
-
-def _characters(value: Any) -> int:
-    if isinstance(value, str):
-        # The engine hands texts on as C strings, which end at a NUL.
-        if "\0" in value:
-            raise ExpressionError("the object contains a NUL character; remove it")
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(_characters(key) + _characters(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return sum(map(_characters, value))
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ExpressionError("the object contains a number of more than 64 bits")
-    return 1

@@ -19,12 +19,36 @@ _FLAGS = re.compile(r"\A\(\?[a-zA-Z]+\)")
 _WHOLE = re.compile(r"(?:\^|\\A).*(?:(?<!\\)(?:\\\\)*\$|\\z)", re.DOTALL)
 _PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 """An escape, a character class, or one character."""
+_TOKEN = re.compile(r"\\[pP]\{[^}]*\}|\\Q.*?\\E|\{(\d+)(?:,(\d*))?\}|" + _PART.pattern, re.DOTALL)
+"""The same, and what may stand for several of them."""
+LARGEST = 2000
+"""Parts of a pattern with its repetitions written out. Time goes with parts × characters: half a second for the longest
+parameter and the worst of patterns, against hundreds of times as much without a limit."""
 
 
 def matches(pattern: str, value: str) -> bool:
     """Whether `pattern` is found in `value`; a pattern that is none is found nowhere."""
     # CEL's engine hands both on as C strings, which end at a NUL: "a\0anything" would pass for "a".
-    return "\0" not in value and "\0" not in pattern and _evaluated(pattern, value) is True
+    sound = "\0" not in value and "\0" not in pattern and _written_out(pattern) <= LARGEST
+    return sound and _evaluated(pattern, value) is True
+
+
+@lru_cache(maxsize=1024)
+def _written_out(pattern: str) -> int:
+    """How many characters, classes and groups a pattern is with each repetition as often as it may be."""
+    groups, last = [0], 0
+    for token in _TOKEN.finditer(pattern):
+        part = token[0]
+        if part == "(":
+            groups.append(0)
+            last = 0
+        elif token[1]:
+            groups[-1] += last * (max(int(token[1]), int(token[2] or 0), 1) - 1)
+            last *= max(int(token[1]), int(token[2] or 0), 1)
+        else:
+            last = 1 + (groups.pop() if part == ")" and len(groups) > 1 else len(part) if part[:2] == r"\Q" else 0)
+            groups[-1] += last
+    return sum(groups)
 
 
 @lru_cache(maxsize=1024)
@@ -32,6 +56,8 @@ def pattern_fault(pattern: str) -> str | None:
     """What keeps `pattern` from compiling, in words; None when nothing does."""
     if "\0" in pattern:
         return "contains a NUL character; remove it"
+    if (parts := _written_out(pattern)) > LARGEST:
+        return f"has {parts} parts when its repetitions are written out, and at most {LARGEST} are matched; repeat less"
     answer = _evaluated(pattern, "")
     if isinstance(answer, bool):
         return None

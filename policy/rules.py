@@ -89,6 +89,12 @@ class DatabasePolicy:
         """Whether its verdict on one Database may depend on how many others there are."""
         return self.per_namespace is not None or self.per_endpoint is not None or self.mentions_usage
 
+    @property
+    def demanding(self) -> bool:
+        """Whether it demands something of a Database in itself, besides its validations and its quota."""
+        single = self.deletion_protection or self.adoption or self.maximum_age is not None
+        return bool(self.allowed_endpoints or self.params or single)
+
     @classmethod
     def parse(cls, manifest: Manifest) -> DatabasePolicy:
         """Read a DatabasePolicy manifest."""

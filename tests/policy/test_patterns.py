@@ -44,3 +44,25 @@ def test_a_pattern_for_a_whole_value_is_known_as_such(pattern: str) -> None:
 @pytest.mark.parametrize("pattern", ["a", "^a", "a$", "^a|b$", r"^a\$", "(?m)^a$", "(?im)^a$", "", "^", "^(a$|b)c"])
 def test_a_pattern_for_a_part_of_a_value_is_known_as_such(pattern: str) -> None:
     assert not covers_whole(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(.?.?.?.?){1000}x",
+        "(([a-z]?){30}|([b-z]?){31}){30}",
+        "((a{2}){30}){40}",
+        "(?:[a-z]{500}){2,7}",
+        r"(\pN?){2,1000}",
+    ],
+)
+def test_a_pattern_that_would_take_seconds_is_refused_and_found_nowhere(pattern: str) -> None:
+    assert "repeat less" in str(pattern_fault(pattern))
+    assert not matches(pattern, "a" * 1000)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^[a-z]{1,1000}$", r"^(\d{1,3}\.){3}\d{1,3}$", r"^\{9999\}$", "^[{9999}]*$", "^.{1,}$"]
+)
+def test_ordinary_repetitions_are_fine(pattern: str) -> None:
+    assert pattern_fault(pattern) is None

@@ -235,3 +235,19 @@ def test_a_policy_that_cannot_be_meant_is_refused_when_it_is_applied(demands: Js
 
     assert list(found) == [path]
     assert said in found[path]
+
+
+@pytest.mark.parametrize("enforcement", ["Deny", "Warn", "Audit"])
+def test_an_expression_that_takes_too_much_counts_as_violated_and_names_its_policy(enforcement: str) -> None:
+    greedy = "[object.metadata.name]" + ".map(a, a + a)" * 26 + ".all(a, size(a) > 0)"
+    policies = (
+        policy("hungry", enforcement=enforcement, validations=rule(greedy)),
+        policy("b", validations=rule("true")),
+    )
+
+    verdict = judged("CREATE", database(), world=world(*policies))
+    (found,) = verdict.violations
+
+    assert verdict.allowed == (enforcement != "Deny")
+    assert found.policy == "hungry"
+    assert found.message.startswith('DatabasePolicy "hungry" cannot be evaluated (it took more than')
