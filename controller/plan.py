@@ -316,9 +316,12 @@ def _start_job(observed: Observed, entry: Entry) -> Step:
 
 
 def _verdict_while(observed: Observed, instance: DatabaseInstance, entry: Entry) -> Verdict:
-    if observed.database is not None and observed.database.metadata.terminating:
-        return working(ConditionReason.DELETING, f"Operation {entry.name} ({entry.type}) is under way")
     failed = next((e for e in reversed(observed.ledger.attempts(entry)) if not e.running), None)
+    if observed.database is not None and observed.database.metadata.terminating:
+        if failed is None or entry.type != "delete":
+            return working(ConditionReason.DELETING, f"Operation {entry.name} ({entry.type}) is under way")
+        said = f"attempt {entry.attempt} is under way; the last one: {failed.message}{RELEASE}"
+        return working(failed.reason, said, entry=failed, deleting=True)
     if instance.phase == "Bound" and not _secret_is_missing(observed):
         # What a failed rotation said stays until the next has ended: one event, not two an attempt.
         return ready(_last_success(observed) or entry) if failed is None else _still_earlier(failed)

@@ -419,6 +419,17 @@ class TestEnding:
         )
         assert decided.look_again is not None
 
+    def test_what_a_failed_delete_said_stays_said_while_the_next_attempt_runs(self) -> None:
+        """Else a server that is away would be two events an attempt."""
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+        world = replace(world, database=database(deleted=True), instance=instance("Deleting"))
+        world = after(world, "delete", Reason.ENDPOINT_UNREACHABLE, called=False)
+        again = after(world, "delete", None)
+        again = replace(again, jobs={again.entries[-1].name: job(again.entries[-1].name)})
+
+        assert again.entries[-1].attempt == 2
+        assert verdict(plan(again, NOW)) == verdict(plan(world, NOW)) == (False, Reason.ENDPOINT_UNREACHABLE)
+
     def test_retain_releases_the_instance_and_calls_nothing(self) -> None:
         world = after(observed(instance=instance("Bound", deletion_policy="Retain")), "create", Reason.SUCCEEDED)
         world = replace(world, database=database(deleted=True))
