@@ -95,6 +95,11 @@ class Controller:
                 self._process.wait(10)
         self.kill()
 
+    def revive(self) -> None:
+        """Start it again if it has ended by itself: as the kubelet does, and its own way out of a lost lead."""
+        if self._process is not None and self._process.poll() is not None:
+            self.start()
+
     @property
     def alive(self) -> bool:
         """Whether it runs; RuntimeError with its last words when it has ended by itself."""

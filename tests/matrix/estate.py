@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,28 +71,39 @@ class Estate:
     controller: Controller
     way: Proxy
     """The controller's, to the API server; its `gate` may be another."""
+    door: Proxy
+    """The Jobs', likewise."""
+    authority: Authority
     engines: list[Engine]
     stops: dict[Key, int] = field(default_factory=dict)
     """Where the next process of an Operation's type is to be killed; said once."""
+    moments: dict[Key, dict[str, Callable[[], None]]] = field(default_factory=dict)
+    """What happens at which event of an Operation's type; once."""
     journeys: dict[Key, list[Journey]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def begin(self, key: Key) -> Journey:
         """The journey of a process that starts."""
         journey = Journey(self.stops.pop(key, None))
+        journey.moments = self.moments.get(key, {})
         self.journeys.setdefault(key, []).append(journey)
         return journey
 
     def apply(self, engine: Engine) -> Applied:
         """A Database on an endpoint of its own."""
+        applied = self.prepare(engine, engine.name)
+        applied.again()
+        return applied
+
+    def prepare(self, engine: Engine, class_name: str) -> Applied:
+        """The endpoint for a Database that is still to be applied."""
         name = f"{engine.name[0]}{next(self._numbers)}"
         line = Line(engine.port, lambda: self.kubelet.current.get((NAMESPACE, name)))
         example = yaml.safe_load(_example(engine, "endpoint"))["spec"]
-        spec = {**example, "host": "127.0.0.1", "port": line.port, "probe": {"every": "0s"}}
+        place = {"host": "127.0.0.1", "port": line.port}
+        spec = {**example, **place, "className": class_name, "probe": {"every": "0s"}}
         self.client.create(ENDPOINTS, {"metadata": {"name": name}, "spec": spec})
-        applied = Applied(self, engine, name, line)
-        self.client.create(DATABASES, {"metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"endpoint": name}})
-        return applied
+        return Applied(self, engine, name, line)
 
 
 @dataclass(frozen=True)
@@ -126,34 +137,43 @@ class Applied:
             return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
         return None
 
-    def rotate(self) -> None:
-        """Ask for a rotation."""
-        patch = {"metadata": {"annotations": {"dbaas.bedag.ch/rotate": "now"}}}
+    def again(self) -> None:
+        """Ask for it: the first time, or once more after it was deleted."""
+        metadata = {"name": self.name, "namespace": NAMESPACE}
+        self.estate.client.create(DATABASES, {"metadata": metadata, "spec": {"endpoint": self.name}})
+
+    def rotate(self, value: str = "now") -> None:
+        """Ask for a rotation; once for each value."""
+        patch = {"metadata": {"annotations": {"dbaas.bedag.ch/rotate": value}}}
         self.estate.client.patch(DATABASES, self.name, patch, namespace=NAMESPACE)
 
     def delete(self) -> None:
         """Ask for its deletion."""
         self.estate.client.delete(DATABASES, self.name, namespace=NAMESPACE)
 
-    def wait_settled(self, kind: str) -> None:
+    @property
+    def ready(self) -> bool:
+        """Whether it is Ready."""
+        conditions = ((self.get() or {}).get("status") or {}).get("conditions") or ()
+        return any((c["type"], c["status"]) == ("Ready", "True") for c in conditions)
+
+    def wait_settled(self, kind: str, seconds: float = PATIENCE) -> None:
         """Wait until it is Ready, an Operation of this type has succeeded last, and no Job's right is left."""
 
         def settled() -> bool:
-            status = (self.get() or {}).get("status") or {}
-            ready = {c["type"]: c["status"] for c in status.get("conditions") or ()}.get("Ready")
             last = (self.operations() or [{"spec": {}}])[-1]
             # A create whose credentials were lost on their way is followed by a rotation.
             served = last["spec"].get("type") in (kind, "rotate")
             done = served and (last.get("status") or {}).get("outcome") == "Succeeded"
-            assert ready == "True", self.describe()
+            assert self.ready, self.describe()
             assert done, self.describe()
             left = sorted(line.split()[0] for line in self.remains())
             assert left == ["DatabaseInstance", "Role", "RoleBinding", "Secret"], left
             return True
 
-        eventually(settled, f"{self.name} has settled after its {kind}", PATIENCE)
+        eventually(settled, f"{self.name} has settled after its {kind}", seconds)
 
-    def wait_gone(self) -> None:
+    def wait_gone(self, seconds: float = PATIENCE) -> None:
         """Wait until nothing of it is left, here and on its server."""
 
         def gone() -> bool:
@@ -162,7 +182,7 @@ class Applied:
             assert left == [], left
             return True
 
-        eventually(gone, f"{self.name} is gone without a trace", PATIENCE)
+        eventually(gone, f"{self.name} is gone without a trace", seconds)
 
     def operations(self) -> list[Object]:
         """Its Operations, oldest first."""
@@ -221,7 +241,7 @@ def running_estate(folder: Path) -> Iterator[Estate]:
         way = stack.enter_context(Proxy(api.url, api.trust, gate=Gate()))
         controller = Controller(_environment(api, folder, way, environment), folder / "controller.log")
         stack.callback(controller.stop)
-        estate = Estate(api, client, kubelet, controller, way, engines)
+        estate = Estate(api, client, kubelet, controller, way, door, authority, engines)
         kubelet.started = estate.begin
         for engine in engines:
             _offer(client, engine, authority)

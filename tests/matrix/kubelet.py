@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from api.labels import LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, LABEL_OPERATION
 from api.resources import PODS, SECRETS, SERVICE_ACCOUNTS
 from kube.cache import Cache
 from kube.client import Client
-from kube.errors import KubeError, NotFound
+from kube.errors import KubeError, NotFound, Unavailable
 from tests.chart.apiserver import ApiServer
 from tests.cluster.images import ROOT
 from tests.e2e.proxy import CUT, Asked, Fault, Gate
@@ -66,6 +67,8 @@ class Journey:
     def __init__(self, stop_at: int | None = None) -> None:
         self.stop_at = stop_at
         self.events: list[str] = []
+        self.moments: dict[str, Callable[[], None]] = {}
+        """What happens at an event, once; "calling": the server has the call, and the process waits for its answer."""
         self.process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -77,7 +80,19 @@ class Journey:
                 self.process.kill()
                 self.process.wait()
                 return False
-            return True
+            moment = "calling" if self.events[-2:] == ["wanted?", "asked"] else what
+            happens = self.moments.pop(moment, None)
+        if happens is not None:
+            happens()
+        return True
+
+
+class Mishap(Enum):
+    """What happens to what is said on a line."""
+
+    REFUSED = "connection cut before the request"
+    ASKED = "connection cut after the request"
+    HALF = "connection cut amid the result"
 
 
 class Door(Gate):
@@ -180,11 +195,12 @@ class Kubelet:
         ended = {"terminated": {"exitCode": abs(code), "reason": phase}}
         container = {"name": "provisioner-job", "image": "x", "imageID": "x", "ready": False, "restartCount": 0}
         status = {"phase": phase, "containerStatuses": [{**container, "state": ended}]}
-        self._patiently(
-            lambda: self._client.patch(
-                PODS, pod.metadata.name, {"status": status}, namespace=pod.metadata.namespace, subresource="status"
+        with suppress(NotFound):
+            self._patiently(
+                lambda: self._client.patch(
+                    PODS, pod.metadata.name, {"status": status}, namespace=pod.metadata.namespace, subresource="status"
+                )
             )
-        )
 
     def _patiently(self, ask: Callable[[], Any]) -> Any:
         deadline = time.monotonic() + 60
@@ -212,21 +228,30 @@ class Kubelet:
                 path.write_bytes(base64.b64decode(secret["data"][item["key"]]))
         account = folder / "account"
         account.mkdir(parents=True)
-        path = SERVICE_ACCOUNTS.path(pod.operation, namespace=namespace, subresource="token")
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        answer = self._api.ask("POST", path, request)
-        if not answer.accepted:
-            raise NotFound(answer.message)
-        token: str = answer.body["status"]["token"]
+        token = self._patiently(lambda: self._token(pod))
         (account / "token").write_text(token)
         (account / "ca.crt").write_text(self._authority.pem)
         return folder / "files", account, token
+
+    def _token(self, pod: Pod) -> str:
+        path = SERVICE_ACCOUNTS.path(pod.operation, namespace=pod.metadata.namespace, subresource="token")
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        try:
+            answer = self._api.ask("POST", path, request)
+        except OSError as error:
+            raise Unavailable(str(error)) from error
+        if not answer.accepted:
+            raise NotFound(answer.message) if answer.status < 500 else Unavailable(answer.message)
+        token: str = answer.body["status"]["token"]
+        return token
 
 
 class Line:
     """A way to a DBMS, one Database's own: each request and each answer is an event of the journey under way."""
 
     def __init__(self, target: int, journey: Callable[[], Journey | None]) -> None:
+        self.mishap: Callable[[str], Mishap | None] = lambda what: None
+        """Asked about each request and each answer; what it names happens."""
         self._target = target
         self._journey = journey
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -237,6 +262,11 @@ class Line:
         """Take no more connections."""
         self._listener.close()
 
+    def passes(self, what: str) -> bool:
+        """Note an event of the journey under way; whether its process has lived on."""
+        journey = self._journey()
+        return journey is None or journey.passes(what)
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -246,7 +276,7 @@ class Line:
                 except OSError:
                     client.close()
                     continue
-                pair = _Pair(client, server, self._journey)
+                pair = _Pair(client, server, self)
                 for asks in (True, False):
                     threading.Thread(target=pair.pump, args=(asks,), daemon=True).start()
 
@@ -254,10 +284,10 @@ class Line:
 class _Pair:
     """One connection through a line."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, journey: Callable[[], Journey | None]) -> None:
+    def __init__(self, client: socket.socket, server: socket.socket, line: Line) -> None:
         self._client = client
         self._server = server
-        self._journey = journey
+        self._line = line
         self._asking = False
         self._open = 2
         self._lock = threading.Lock()
@@ -265,14 +295,20 @@ class _Pair:
     def pump(self, asks: bool) -> None:  # noqa: FBT001
         """Bring what one side says to the other until either is gone."""
         source, sink = (self._client, self._server) if asks else (self._server, self._client)
+        what = "asked" if asks else "answered"
         with suppress(OSError):
             while data := source.recv(65536):
                 turns, self._asking = self._asking != asks, asks
+                mishap = self._line.mishap(what) if turns else None
+                if asks and mishap is Mishap.REFUSED:
+                    break
+                if not asks and mishap is Mishap.HALF:
+                    sink.sendall(data[: len(data) // 2])
+                    break
                 # The server has what it was asked before the one who asked dies.
                 if asks:
                     sink.sendall(data)
-                journey = self._journey() if turns else None
-                if journey is not None and not journey.passes("asked" if asks else "answered"):
+                if (turns and not self._line.passes(what)) or mishap is not None:
                     break
                 if not asks:
                     sink.sendall(data)
