@@ -18,6 +18,7 @@ from api.requests import RECOVERY, SCHEDULE, annotation_value
 from controller.ledger import Entry
 from controller.observed import Observed
 from controller.plan import plan
+from controller.standing import Login, Standing
 from controller.status import Verdict, desired_status
 from controller.steps import (
     AddFinalizer,
@@ -76,6 +77,8 @@ class Model:
     """At most one: there is one identity."""
     endpoint: DatabaseEndpoint | None = field(default_factory=endpoint)
     cls: DatabaseClass | None = field(default_factory=a_class)
+    standing: Standing | None = None
+    """What is known of the endpoint as it is."""
     secret_version: int = 1
     entries: list[Entry] = field(default_factory=list)
     running_jobs: set[str] = field(default_factory=set)
@@ -109,6 +112,7 @@ class Model:
         return observed(
             database=None if orphan else self.database,
             endpoint=self.endpoint,
+            standing=self.standing,
             cls=self.cls if self.endpoint is not None else None,
             secrets={"main-account": account_secret(str(self.secret_version))},
             instance=held,
@@ -155,6 +159,8 @@ class Model:
         match step:
             case StartOperation(spec):
                 own = [e for e in self.entries if e.running and e.instance_uid == spec.instance_uid]
+                standing = self.standing
+                assert standing is None or not standing.login.reason.of_endpoint, "tried what is known to be away"
                 assert not own, "two operations at once"
                 assert all((e.sequence, e.attempt) != (spec.sequence, spec.attempt) for e in self.entries)
                 if spec.type == "delete":
@@ -285,6 +291,11 @@ class Model:
                 if reason is not None:
                     self.close(entry, reason, called=called or succeeded)
 
+    def learn(self, reason: Reason | None) -> None:
+        """A probe has logged in, or could not; None: the endpoint is another than the one that was probed."""
+        login = None if reason is None else Login("", reason, "as probed", self.now)
+        self.standing = None if login is None else Standing(login, self.now)
+
     def ask(self, request: str) -> None:
         """Somebody asks for a rotation."""
         self.asked.add(request)
@@ -292,6 +303,7 @@ class Model:
     def heal(self) -> None:
         """From here on nothing goes wrong any more."""
         self.endpoint = endpoint()
+        self.learn(Reason.SUCCEEDED)
         # An edit that came to mean another database than the one that was begun is undone, as the condition asks.
         begun = any(held.identity == "shop" for held in self.instances)
         self.cls = a_class(5, identity="{{ .Metadata.name }}") if begun else a_class(4)
@@ -330,8 +342,12 @@ def happen(model: Model, action: Sequence[Any]) -> None:
             model.cls = CLASSES[how]
         case ("endpoint", how):
             model.endpoint = ENDPOINTS[how]
+            model.learn(None)
         case ("secret",):
             model.secret_version += 1
+            model.learn(None)
+        case ("probe", reason):
+            model.learn(reason)
         case ("secret lost",):
             model.missing_since = model.now
         case ("wait", seconds):

@@ -35,6 +35,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("class"), st.sampled_from(["gone", "back", "edited", "other"])),
     st.tuples(st.just("endpoint"), st.sampled_from(["gone", "back", "edited"])),
     st.tuples(st.just("secret")),
+    st.tuples(st.just("probe"), st.sampled_from([Reason.SUCCEEDED, *(one for one in Reason if one.of_endpoint)])),
     st.tuples(st.just("forget operations")),
     st.tuples(st.just("restore")),
     st.tuples(st.just("wait"), st.integers(min_value=1, max_value=14_400)),

@@ -96,7 +96,8 @@ class Demo:
         place = json.dumps({"spec": {"host": server.host, "port": server.port}})
         patch = f"kubectl patch --local -f {example.file('endpoint.yaml')} --type merge -p '{place}' -o yaml"
         terminal.run(f"{patch} \\\n    | kubectl apply -f -")
-        terminal.run(f"kubectl wait --for=condition=Ready databaseendpoint/{example.endpoint} --timeout=60s")
+        terminal.run(f"kubectl wait --for=condition=Reachable databaseendpoint/{example.endpoint} --timeout=60s")
+        terminal.run(f"kubectl get databaseendpoint {example.endpoint} -o wide")
 
     def apply(self) -> None:
         """A Database until it is Ready, and the Secret that came with it: keys, never values."""
