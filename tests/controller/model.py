@@ -210,6 +210,8 @@ class Model:
                 self.database = replace(held, metadata=replace(held.metadata, finalizers=(FINALIZER,)))
             case RemoveFinalizer(held) if self.database is not None and self.database.metadata.uid == held.metadata.uid:
                 self.witnessed.add(held.metadata.uid)
+                # What was abandoned is nobody's: no later claim answers for it.
+                self.exists = self.exists and not self.abandoned
                 self.database, self.abandoned = None, False
             case ClearRotate(held) if self.database is not None and self.database.metadata.uid == held.metadata.uid:
                 rest = {key: value for key, value in held.metadata.annotations.items() if key != ROTATE}

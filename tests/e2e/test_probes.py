@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from tests.e2e.cluster import OPERATOR, PODS, Cluster, eventually
 from tests.e2e.dbms import Dbms
 from tests.e2e.scene import IDENTITY, Scene
 
-SELDOM = {"every": "1h"}
-OFTEN = {"every": "1s"}
+SELDOM, OFTEN = "1h", "1s"
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,28 @@ class Endpoint:
         return self.cluster.find(JOBS, OPERATOR, f"{LABEL_ENDPOINT}={self.name}")
 
 
-def probed(scene: Scene, suffix: str, every: dict[str, str] = SELDOM, **spec: Any) -> Endpoint:
-    """Create an endpoint that is probed."""
-    return Endpoint(scene.cluster, scene.add_endpoint(suffix, probe=every, **spec))
+Probed = Callable[..., Endpoint]
 
 
-def test_a_probe_finds_out_what_the_server_is_and_says_so_in_the_status(cluster: Cluster, scene: Scene) -> None:
+@pytest.fixture
+def probed(cluster: Cluster, scene: Scene) -> Iterator[Probed]:
+    """Creates endpoints that are probed, as long as the test lasts."""
+    made: list[str] = []
+
+    def create(suffix: str, every: str = SELDOM, **spec: Any) -> Endpoint:
+        made.append(scene.add_endpoint(suffix, probe={"every": every}, **spec))
+        return Endpoint(cluster, made[-1])
+
+    yield create
+    for name in made:
+        cluster.patch(ENDPOINTS, name, {"spec": {"probe": {"every": "0"}}})
+
+
+def test_a_probe_finds_out_what_the_server_is_and_says_so_in_the_status(
+    cluster: Cluster, scene: Scene, probed: Probed
+) -> None:
     """Before any Database asks; with no account of the cluster, nor a token."""
-    endpoint = probed(scene, "facts")
+    endpoint = probed("facts")
     endpoint.wait("True")
     connection = endpoint.status["connection"]
     [job] = endpoint.jobs()
@@ -80,7 +93,9 @@ def test_a_probe_finds_out_what_the_server_is_and_says_so_in_the_status(cluster:
     assert scene.dbms.password not in json.dumps([job, pod])
 
 
-def test_a_procedure_that_is_missing_or_open_to_everybody_is_told_with_the_cure(cluster: Cluster, scene: Scene) -> None:
+def test_a_procedure_that_is_missing_or_open_to_everybody_is_told_with_the_cure(
+    cluster: Cluster, scene: Scene, probed: Probed
+) -> None:
     """Long before a Database asks for it; mended, the next probe says so."""
     schema = scene.name.replace("-", "_")
     scene.dbms.server.execute(
@@ -88,7 +103,7 @@ def test_a_procedure_that_is_missing_or_open_to_everybody_is_told_with_the_cure(
         f"CREATE FUNCTION {schema}.make(name text) RETURNS text LANGUAGE sql AS 'SELECT name'"
     )
     operations = {"create": {"name": f"{schema}.make"}, "delete": {"name": f"{schema}.unmake"}}
-    endpoint = probed(scene, "open", OFTEN, className=scene.add_class("open", operations=operations, identity=IDENTITY))
+    endpoint = probed("open", OFTEN, className=scene.add_class("open", operations=operations, identity=IDENTITY))
     open_ = endpoint.wait("False", "ProceduresPrivate")
     missing = endpoint.wait("False", "ProceduresFound")
 
@@ -118,10 +133,12 @@ def second(cluster: Cluster, dbms: Dbms, tmp_path: Path) -> Iterator[Dbms]:
     second.server.remove()
 
 
-def test_requests_wait_for_a_server_that_is_away_and_delay_nobody_else(scene: Scene, second: Dbms) -> None:
+def test_requests_wait_for_a_server_that_is_away_and_delay_nobody_else(
+    scene: Scene, second: Dbms, probed: Probed
+) -> None:
     """Nobody starts a Job in vain; when it is back all go on by themselves, and at once."""
     there = {"port": second.port, "tls": {"caBundle": second.authority.pem}}
-    endpoint = probed(scene, "away", OFTEN, **there)
+    endpoint = probed("away", OFTEN, **there)
     endpoint.wait("True")
     old = scene.apply("old", endpoint=endpoint.name)
     old.wait_ready()
@@ -160,13 +177,13 @@ def refused(dbms: Dbms, username: str) -> int:
 
 
 def test_a_wrong_password_is_tried_once_for_all_and_not_until_somebody_changes_it(
-    cluster: Cluster, scene: Scene
+    cluster: Cluster, scene: Scene, probed: Probed
 ) -> None:
     """So that no server locks the account; right, it is used at once."""
     username = f"op_{scene.name.replace('-', '_')}"
     scene.dbms.server.execute(f"CREATE ROLE {username} LOGIN PASSWORD 'right' IN ROLE {scene.dbms.username}")
     account = scene.add_account("locked", username, "wrong")
-    endpoint = probed(scene, "locked", OFTEN, credentialsSecretRef={"name": account})
+    endpoint = probed("locked", OFTEN, credentialsSecretRef={"name": account})
     told = endpoint.wait("False", reason="CredentialsRefused")
     databases = [scene.apply(f"db-{number}", endpoint=endpoint.name) for number in range(4)]
     for database in databases:
