@@ -195,11 +195,8 @@ class Model:
             assert Reason.CREDENTIALS_LOST in reasons, "recovered what nobody lost"
         else:
             assert request in self.asked, f"rotated unasked: {request}"
-            once = annotation_value(request) == "" or request == SCHEDULE
             served = [e for e in self.entries if e.type == "rotate" and e.succeeded and e.request == request]
-            if once:
-                self.asked.discard(request)
-            elif served and world.database is not None:
+            if served and not _once(request) and world.database is not None:
                 mine = [entry for entry in served if entry.database_uid == world.database.metadata.uid]
                 assert not mine or request != f"annotation:{world.database.status.get('rotateHandled')}", "served twice"
 
@@ -290,6 +287,8 @@ class Model:
                 # What was there before is not this claim's.
                 if succeeded or (called and reason is not Reason.ALREADY_EXISTS):
                     self.exists = entry.type != "delete"
+                if succeeded and entry.type == "rotate" and _once(entry.request):
+                    self.asked.discard(entry.request)
                 if reason is not None:
                     self.close(entry, reason, called=called or succeeded)
 
@@ -330,6 +329,11 @@ class Model:
             ready = next(c for c in held.status["conditions"] if c["type"] == "Ready")
             assert ready["status"] == "True"
             assert held.metadata.annotations.get(ROTATE) != "", "an empty annotation was not served"
+
+
+def _once(request: str) -> bool:
+    """Whether having been served ends it: the empty annotation is taken away, the schedule begins anew."""
+    return annotation_value(request) == "" or request == SCHEDULE
 
 
 def happen(model: Model, action: Sequence[Any]) -> None:
