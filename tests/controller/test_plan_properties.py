@@ -35,7 +35,6 @@ ACTIONS = st.one_of(
     st.tuples(st.just("class"), st.sampled_from(["gone", "back", "edited", "other"])),
     st.tuples(st.just("endpoint"), st.sampled_from(["gone", "back", "edited"])),
     st.tuples(st.just("secret")),
-    st.tuples(st.just("probe"), st.sampled_from([Reason.SUCCEEDED, *(one for one in Reason if one.of_endpoint)])),
     st.tuples(st.just("forget operations")),
     st.tuples(st.just("restore")),
     st.tuples(st.just("wait"), st.integers(min_value=1, max_value=14_400)),
@@ -64,6 +63,25 @@ def keep_promises(actions: Sequence[tuple[Any, ...]]) -> None:
 @settings(max_examples=300, deadline=None)
 @given(HISTORIES)
 def test_promises_hold_and_everything_converges(actions: list[tuple[Any, ...]]) -> None:
+    keep_promises(actions)
+
+
+# What has to do with a server that comes and goes; what users do besides is above.
+AWAY = st.one_of(
+    st.tuples(st.just("probe"), st.sampled_from([Reason.SUCCEEDED, *(one for one in Reason if one.of_endpoint)])),
+    st.tuples(st.just("job"), st.sampled_from(FAILURES), st.booleans()),
+    st.tuples(st.just("success")),
+    st.tuples(st.just("secret")),
+    st.tuples(st.just("delete")),
+    st.tuples(st.just("rotate"), st.sampled_from(["one", "two"])),
+    st.tuples(st.just("wait"), st.integers(min_value=1, max_value=14_400)),
+    st.tuples(st.just("crash"), st.integers(min_value=0, max_value=4)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(AWAY, min_size=3, max_size=15))
+def test_nothing_starts_where_nobody_can_log_in_and_all_goes_on_afterwards(actions: list[tuple[Any, ...]]) -> None:
     keep_promises(actions)
 
 
