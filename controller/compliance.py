@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Protocol
 
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint
@@ -81,11 +82,11 @@ class Surroundings:
 class Room(Protocol):
     """Who else takes up room, and what there is to know of a place."""
 
-    def counts(self, where: Where, name: str) -> Mapping[Place, int]:
-        """How many Databases there are in a namespace or on an endpoint, by place; the judged one included."""
+    def peers(self, where: Where, name: str) -> Iterable[Peer]:
+        """The Databases in a namespace or on an endpoint, by place; the judged one included."""
 
     def members(self, where: Where, name: str) -> Iterable[Member]:
-        """Each of them."""
+        """Each of them, in the order in which room goes to them."""
 
     def peer(self, place: Place, count: int) -> Peer:
         """A place as quotas see it."""
@@ -165,9 +166,9 @@ class _Others:
         return self._peers("endpoint", self.database.endpoint)
 
     def _peers(self, where: Where, name: str) -> Iterable[Peer]:
-        own = (self.database.metadata.namespace, self.database.endpoint)
-        for place, count in self.room.counts(where, name).items():
-            yield self.room.peer(place, count - (place == own))
+        yield from self.room.peers(where, name)
+        # Itself, which is no other.
+        yield self.room.peer((self.database.metadata.namespace, self.database.endpoint), -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +198,8 @@ class _Earlier:
 
     def _peers(self, where: Where, name: str, counts: Callable[[Member], bool]) -> Iterable[Peer]:
         key = (self.database.metadata.namespace, self.database.metadata.name)
-        members = list(self.room.members(where, name))
-        own = next((member for member in members if member.key == key), None)
-        for member in members:
-            if member.key != key and (own is None or member.before(own)) and counts(member):
+        for member in takewhile(lambda member: member.key != key, self.room.members(where, name)):
+            if counts(member):
                 yield self.room.peer(member.place, 1)
 
     def _held_at_home(self, place: Place) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -51,6 +52,7 @@ class Judge:
         self._occupancy = Occupancy(caches.databases, caches.instances)
         self._versions = itertools.count(1)
         self._rules = 0
+        self._peers: dict[tuple[Where, str], tuple[tuple[int, int], tuple[Peer, ...]]] = {}
         self._verdicts: dict[Key, tuple[_Basis, Compliance]] = {}
         caches.policies.on_change(self._changed)
         # Which others a policy counts hangs on their namespaces' labels and on their endpoints' classes.
@@ -87,9 +89,16 @@ class Judge:
         """The Database is gone."""
         self._verdicts.pop(key, None)
 
-    def counts(self, where: Where, name: str) -> Mapping[Place, int]:
+    def peers(self, where: Where, name: str) -> Iterable[Peer]:
         """See `Room`."""
-        return self._occupancy.counts(where, name)
+        version = (self._occupancy.version, self._rules)
+        known = self._peers.get((where, name))
+        if known is not None and known[0] == version:
+            return known[1]
+        counted = Counter(member.place for member in self._occupancy.members(where, name))
+        peers = tuple(self.peer(place, count) for place, count in counted.items())
+        self._peers[where, name] = (version, peers)
+        return peers
 
     def members(self, where: Where, name: str) -> Iterable[Member]:
         """See `Room`."""

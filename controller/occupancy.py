@@ -7,8 +7,7 @@ the order of creation.
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -38,19 +37,15 @@ class Member:
         """Where it takes up room."""
         return self.key[0], self.endpoint
 
-    def before(self, other: Member) -> bool:
-        """Whether room goes to it rather than to `other`."""
-        return (not self.claimed, self.since, self.uid) < (not other.claimed, other.since, other.uid)
-
 
 class Occupancy:
-    """Members by namespace and by endpoint, counted anew only after something came or went."""
+    """Members by namespace and by endpoint, put in order anew only after something came or went."""
 
     def __init__(self, databases: Iterable[Cache[Database]], instances: Cache[DatabaseInstance]) -> None:
         self._databases = tuple(databases)
         self._instances = instances
         self._lock = threading.Lock()
-        self._counted: dict[tuple[Where, str], Mapping[Place, int]] = {}
+        self._known: dict[tuple[Where, str], tuple[Member, ...]] = {}
         self.version = 0
         """Another one after every change that may matter."""
         for cache in self._databases:
@@ -62,37 +57,35 @@ class Occupancy:
             if old is None or new is None or telling(old) != telling(new):
                 with self._lock:
                     self.version += 1
-                    self._counted.clear()
+                    self._known.clear()
 
         return listener
 
-    def members(self, where: Where, name: str) -> Iterator[Member]:
-        """Everything that takes up room in a namespace or on an endpoint, in no order."""
+    def members(self, where: Where, name: str) -> tuple[Member, ...]:
+        """Everything that takes up room in a namespace or on an endpoint; whom room goes to first comes first."""
+        with self._lock:
+            version, known = self.version, self._known.get((where, name))
+        if known is not None:
+            return known
+        members = tuple(sorted(self._members(where, name), key=lambda m: (not m.claimed, m.since, m.uid)))
+        with self._lock:
+            if version == self.version:
+                self._known[where, name] = members
+        return members
+
+    def _members(self, where: Where, name: str) -> Iterator[Member]:
         claims = {}
         for instance in self._instances.by("claim-namespace" if where == "namespace" else "endpoint", name):
             claim = instance.claim
             if claim is not None and instance.phase != "Released":
-                claims[claim.namespace, claim.name] = _member(
-                    (claim.namespace, claim.name), instance.endpoint, instance, claimed=True
-                )
+                key = (claim.namespace, claim.name)
+                claims[key] = _member(key, instance.endpoint, instance, claimed=True)
         yield from claims.values()
         for cache in self._databases:
             for database in cache.by(where, name):
                 key = (database.metadata.namespace, database.metadata.name)
                 if key not in claims and not database.metadata.terminating:
                     yield _member(key, database.endpoint, database, claimed=False)
-
-    def counts(self, where: Where, name: str) -> Mapping[Place, int]:
-        """How many members there are, by place."""
-        with self._lock:
-            version, known = self.version, self._counted.get((where, name))
-        if known is not None:
-            return known
-        counted = Counter(member.place for member in self.members(where, name))
-        with self._lock:
-            if version == self.version:
-                self._counted[where, name] = counted
-        return counted
 
 
 def _member(key: tuple[str, str], endpoint: str, holder: Database | DatabaseInstance, *, claimed: bool) -> Member:

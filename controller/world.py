@@ -76,6 +76,9 @@ class World:
                 indexes={
                     "endpoint": lambda database: (database.endpoint,),
                     "namespace": lambda database: (database.metadata.namespace,),
+                    # Few of many: whoever looks for them must not look at all.
+                    "waiting on": lambda database: (database.endpoint,) if _waits(database) else (),
+                    "waiting in": lambda database: (database.metadata.namespace,) if _waits(database) else (),
                 },
             )
             for watched in (tuple(watch_namespaces) or (None,))
@@ -343,15 +346,13 @@ def _heirs(world: World, instance: DatabaseInstance) -> Iterator[Key]:
 
 def _waiting(world: World, namespace: str, endpoint: str) -> Iterator[Key]:
     """Who waits for a name or for room in a namespace or on an endpoint, in the order in which they came."""
-    near = {
-        _key(d): d for d in (*world.databases_by("endpoint", endpoint), *world.databases_by("namespace", namespace))
-    }
-    waiting = [database for database in near.values() if _WAITS & _reasons(database)]
-    yield from map(_key, sorted(waiting, key=lambda database: (str(database.metadata.created_at), _key(database))))
+    near = (*world.databases_by("waiting on", endpoint), *world.databases_by("waiting in", namespace))
+    waiting = {_key(database): str(database.metadata.created_at) for database in near}
+    yield from sorted(waiting, key=lambda key: (waiting[key], key))
 
 
-def _reasons(database: Database) -> set[str]:
-    return {condition["reason"] for condition in database.status.get("conditions") or ()}
+def _waits(database: Database) -> bool:
+    return any(condition["reason"] in _WAITS for condition in database.status.get("conditions") or ())
 
 
 def _about(world: World, policy: DatabasePolicy) -> Iterator[Key]:

@@ -16,7 +16,7 @@ from api.parameters import effective_params
 from policy.patterns import matches
 from policy.question import Question
 from policy.quotas import exceeded
-from policy.rules import DatabasePolicy, Enforcement, PolicyParameter, Validation
+from policy.rules import DatabasePolicy, Enforcement, PolicyParameter
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,14 +59,15 @@ def reconsidered(policies: Iterable[DatabasePolicy], question: Question) -> list
     for policy in matching:
         for room in exceeded(policy, question):
             found.add(_violation(policy, room.path, room.excess, quota=True))
-    impersonal = [replace(p, validations=tuple(filter(_impersonal, p.validations))) for p in matching if p.validations]
+    impersonal = [_impersonal(policy) for policy in matching if policy.validations]
     if question.cls is not None and impersonal:
         found |= set(_expressions(impersonal, question, question.object))
     return sorted(found)
 
 
-def _impersonal(rule: Validation) -> bool:
-    return "userInfo" not in rule.expression
+def _impersonal(policy: DatabasePolicy) -> DatabasePolicy:
+    kept = tuple(rule for rule in policy.validations if "userInfo" not in rule.expression)
+    return policy if len(kept) == len(policy.validations) else replace(policy, validations=kept)
 
 
 def _unmet(matching: Sequence[DatabasePolicy], question: Question) -> set[Violation]:

@@ -42,7 +42,12 @@ def exceeded(policy: DatabasePolicy, question: Question) -> Iterator[Room]:
         (policy.per_endpoint, usage.on_endpoint, "spec.endpoint", "on this endpoint"),
     )
     for limit, peers, path, where in limits:
-        if limit is not None and (count := room_taken(policy, peers())) >= limit:
+        if limit is None:
+            continue
+        others = list(peers())
+        # All of them are most often few enough, and selectors take their time.
+        enough = sum(peer.count for peer in others) >= limit
+        if enough and (count := room_taken(policy, others)) >= limit:
             yield Room(path, limit, where, count)
 
 
