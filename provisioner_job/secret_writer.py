@@ -46,6 +46,13 @@ class SecretWriter:
         try:
             self._present = self._read(CHECK_SECONDS)
         except ApiError as error:
+            if error.status == 403:
+                # No policy judges a reading: its Role is missing, and the controller that grants it may have just died.
+                raise Failure(
+                    Reason.KUBERNETES_UNAVAILABLE,
+                    f"the Job was not given its right to the Secret {self.name} in time: {shortened(error.message)}",
+                    code="403",
+                ) from None
             raise self._refusal(error, shown=True) from None
         return secret.carries(self._present, self._spec, self._target)
 

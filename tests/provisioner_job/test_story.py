@@ -398,6 +398,19 @@ class TestChangesDuringTheCall:
 
         assert world.status(given)["outcome"] == "Succeeded"
 
+    def test_rights_that_do_not_arrive_are_no_refusal(self, world: World) -> None:
+        """Who was to grant them may have died: the next attempt has them, and nobody need change anything."""
+        given = world.operation(spec())
+        name = operation_name(given.instance, given.sequence, given.attempt)
+        world.api.ask("DELETE", ROLE_BINDINGS.path(name, namespace=world.namespace))
+        job = world.start(given)
+        job.end()
+
+        status = world.status(given)
+        assert (status["outcome"], status["reason"]) == ("Retry", "KubernetesUnavailable")
+        assert "was not given its right to the Secret" in status["message"]
+        assert status.get("called", False) is False
+
     def test_a_report_that_somebody_else_has_written_stays(self, world: World) -> None:
         given = world.operation(spec())
         lost = {
