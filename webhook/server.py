@@ -28,6 +28,7 @@ from webhook.metrics import Metrics
 from webhook.probes import listen, serve_on_thread
 from webhook.settings import Settings
 from webhook.watched import WatchedWorld
+from webhook.worker import ReviewWorker
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """Gunicorn's settings; nothing is read from files, arguments or GUNICORN_CMD_ARGS."""
         settings: dict[str, Any] = {
             "bind": [f"[::]:{self._settings.port}" if socket.has_dualstack_ipv6() else f":{self._settings.port}"],
-            "worker_class": "gthread",
+            "worker_class": ReviewWorker,
             "workers": WORKERS,
             "threads": THREADS,
             "keepalive": KEEP_ALIVE,
