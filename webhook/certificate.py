@@ -71,6 +71,11 @@ class Certificate:
         return self._context is not None
 
     @property
+    def chain(self) -> bytes:
+        """What is served, PEM; empty while there is nothing."""
+        return self._served[0] if self._served else b""
+
+    @property
     def context(self) -> ssl.SSLContext:
         """What the next connection is to be wrapped in; raises LookupError while there is none."""
         if self._context is None:

@@ -27,6 +27,7 @@ from webhook.judgement import Judge
 from webhook.metrics import Metrics
 from webhook.probes import listen, serve_on_thread
 from webhook.settings import Settings
+from webhook.trust import Trust
 from webhook.watched import WatchedWorld
 from webhook.worker import ReviewWorker
 
@@ -52,6 +53,7 @@ class Worker:
         metrics = Metrics()
         self.world = WatchedWorld(client, settings.watch_namespaces)
         self.certificate = Certificate(client, settings.namespace, settings.tls_secret, metrics.certificate_expires)
+        self.trust = Trust(client, settings.configuration)
         self._draining = draining
         judge = Judge(self.world, allow_insecure=settings.allow_insecure_endpoints)
         dependencies = Dependencies(judge=judge, metrics=metrics, unready=self.unready)
@@ -62,11 +64,16 @@ class Worker:
         """Begin to watch."""
         self.world.start()
         self.certificate.start()
+        self.trust.start()
 
     def unready(self) -> str:
         """Why this process should get no reviews; "" when it should."""
         if self._draining():
             return "ending"
+        return self.unable() or self.trust.fault(self.certificate.chain)
+
+    def unable(self) -> str:
+        """Why this process could answer no review; "" when it could."""
         if waiting := self.world.waiting_for():
             return f"waiting for the API server's list of {', '.join(waiting)}"
         return "" if self.certificate.loaded else "waiting for the certificate's Secret"
@@ -147,7 +154,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def _wait_until_ready(self, process: Any) -> None:
         # The listening socket is open already: who connects meanwhile waits.
         last = None
-        while process.alive and (reason := self._loaded().unready()):
+        while process.alive and (reason := self._loaded().unable()):
             if reason != last:
                 log.info("not ready", extra={"reason": reason})
             last = reason

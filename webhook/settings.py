@@ -24,6 +24,8 @@ class Settings:
     """The operator's own."""
     tls_secret: str
     """The Secret, in that namespace, with the webhook's certificate and key."""
+    configuration: str
+    """What both webhook configurations are called."""
     watch_namespaces: tuple[str, ...] = ()
     """The namespaces whose Databases are served; empty: all."""
     port: int = 8443
@@ -40,6 +42,7 @@ class Settings:
         settings = cls(
             namespace=_name(env, "DBAAS_NAMESPACE", faults),
             tls_secret=_name(env, "DBAAS_WEBHOOK_TLS_SECRET", faults),
+            configuration=_name(env, "DBAAS_RELEASE", faults),
             watch_namespaces=_names(env, "DBAAS_WATCH_NAMESPACES", faults),
             port=_port(env, "DBAAS_WEBHOOK_PORT", 8443, faults),
             metrics_port=_port(env, "DBAAS_METRICS_PORT", 9090, faults),

@@ -16,6 +16,7 @@ import pytest
 
 from api.resources import SECRETS
 from tests.chart.apiserver import ApiServer, running_api_server
+from tests.servers.pki import Authority
 from tests.webhook.builders import database, endpoint, review
 from tests.webhook.running import HOME, SECRET, Webhook, eventually, install
 from webhook.certificate import expiry_of
@@ -122,9 +123,24 @@ def test_it_waits_for_its_certificate(server: ApiServer, webhook: Webhook) -> No
     webhook.wait_until_ready()
 
     assert alive == 200
-    assert webhook.probe("/readyz") == (200, "ok\n")
     with asking(webhook, count=1):
         pass
+
+
+def test_it_is_ready_while_api_servers_trust_what_it_serves(webhook: Webhook) -> None:
+    webhook.register()
+    webhook.start()
+    webhook.wait_until_ready()
+    eventually(lambda: webhook.probe("/readyz") == (200, "ok\n"), lambda: str(webhook.probe("/readyz")))
+    webhook.authority = Authority(webhook.folder / "strange", "Nobody's CA")
+
+    webhook.store_certificate(webhook.issue("strange"))
+    eventually(lambda: webhook.probe("/readyz")[0] == 503)
+    reason = webhook.probe("/readyz")[1]
+    webhook.register()
+    eventually(lambda: webhook.probe("/readyz") == (200, "ok\n"))
+
+    assert reason == "the caBundle of MutatingWebhookConfiguration dbaas is not of the served certificate\n"
 
 
 def test_a_renewed_certificate_is_served_without_a_restart_and_without_a_lost_review(webhook: Webhook) -> None:

@@ -6,13 +6,17 @@ import pytest
 
 from webhook.settings import Settings, SettingsError
 
-LEAST = {"DBAAS_NAMESPACE": "dbaas-system", "DBAAS_WEBHOOK_TLS_SECRET": "dbaas-webhook-tls"}
+LEAST = {
+    "DBAAS_NAMESPACE": "dbaas-system",
+    "DBAAS_WEBHOOK_TLS_SECRET": "dbaas-webhook-tls",
+    "DBAAS_RELEASE": "dbaas",
+}
 
 
-def test_namespace_and_secret_are_enough() -> None:
+def test_namespace_secret_and_release_are_enough() -> None:
     settings = Settings.from_env(LEAST)
 
-    assert settings == Settings(namespace="dbaas-system", tls_secret="dbaas-webhook-tls")
+    assert settings == Settings(namespace="dbaas-system", tls_secret="dbaas-webhook-tls", configuration="dbaas")
     assert (settings.port, settings.metrics_port, settings.allow_insecure_endpoints) == (8443, 9090, False)
 
 
