@@ -1,4 +1,7 @@
-"""Measure and print: `python -m tests.bench [ROUNDS]`. The rows also go to build/bench.json."""
+"""Measure and print: `python -m tests.bench [ROUNDS | admission]`. The rows also go to build/bench.json.
+
+`admission` measures the webhook alone, which takes no cluster but its binaries.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from kubernetes.client.configuration import Configuration
 
 from api.resources import SECRETS
 from kube.client import Client
-from tests.bench.figures import compared, table, write
+from tests.bench import admission
+from tests.bench.figures import Row, compared, table, write
 from tests.bench.path import Bench
 from tests.cluster import existing
 from tests.cluster.bring_up import bring_up
@@ -56,8 +60,18 @@ def prepared() -> Iterator[Bench]:
 
 
 def main(arguments: list[str]) -> int:
-    """Measure the rows of the path from a Database to its Secret."""
-    rounds = int(arguments[0]) if arguments else ROUNDS
+    """Measure the path from a Database to its Secret, and the webhook."""
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    measured = [] if arguments == ["admission"] else path_rows(int(arguments[0]) if arguments else ROUNDS)
+    measured += admission.rows()
+    write(measured, RESULT)
+    said = f"load average before: {load}, on {os.cpu_count()} cores\nwritten to {RESULT.relative_to(Path.cwd())}"
+    sys.stdout.write(f"\r{table(measured)}\n{said}\n")
+    return 0
+
+
+def path_rows(rounds: int) -> list[Row]:
+    """The rows of the path from a Database to its Secret."""
     databases, jobs, packets = [], [], []
     with prepared() as bench:
         for number in range(-WARM_UP, rounds):
@@ -71,13 +85,10 @@ def main(arguments: list[str]) -> int:
             packets.append(packet)
             sys.stdout.write(f"\rround {number + 1} of {rounds}")
             sys.stdout.flush()
-    rows = [
+    return [
         *compared("apply → Ready : bare Job create → Complete", databases, jobs, 0.28),
         *compared("apply → Ready : bare Job create → first packet", databases, packets, 1.5),
     ]
-    write(rows, RESULT)
-    sys.stdout.write(f"\r{table(rows)}\nwritten to {RESULT.relative_to(Path.cwd())}\n")
-    return 0
 
 
 if __name__ == "__main__":

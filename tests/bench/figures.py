@@ -8,17 +8,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
+FIGURE = 12
+"""Characters of a number with its unit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `figure` and `reference` are in `unit`; `ratio` is what counts against `target`."""
+    """One line of the table. `figure` and `reference` are in `unit`; `ratio` counts against any `target`."""
 
     row: str
     unit: str
     figure: float
     reference: float
     ratio: float
-    target: float
+    target: float | None = None
+    bound: str = "≤"
+    """On which side of the target the ratio should be."""
 
 
 def p50(values: Sequence[float]) -> float:
@@ -29,6 +34,11 @@ def p50(values: Sequence[float]) -> float:
 def p95(values: Sequence[float]) -> float:
     """The 95th percentile, interpolated."""
     return quantiles(values, n=20, method="inclusive")[-1]
+
+
+def p99(values: Sequence[float]) -> float:
+    """The 99th percentile, interpolated."""
+    return quantiles(values, n=100, method="inclusive")[-1]
 
 
 def compared(name: str, figures: Sequence[float], references: Sequence[float], target: float) -> list[Row]:
@@ -42,10 +52,13 @@ def compared(name: str, figures: Sequence[float], references: Sequence[float], t
 def table(rows: Sequence[Row]) -> str:
     """The rows for a person."""
     width = max(len(row.row) for row in rows)
-    lines = [f"{'':{width}}  {'figure':>9}  {'reference':>9}  {'ratio':>6}  {'target':>7}"]
+    lines = [f"{'':{width}}  {'figure':>{FIGURE}}  {'reference':>{FIGURE}}  {'ratio':>6}  {'target':>7}"]
     for row in rows:
         figure, reference = f"{row.figure:.3f} {row.unit}", f"{row.reference:.3f} {row.unit}"
-        lines.append(f"{row.row:{width}}  {figure:>9}  {reference:>9}  {row.ratio:6.2f}  ≤ {row.target:5.2f}")
+        target = "" if row.target is None else f"{row.bound} {row.target:5.2f}"
+        lines.append(
+            f"{row.row:{width}}  {figure:>{FIGURE}}  {reference:>{FIGURE}}  {row.ratio:6.2f}  {target}".rstrip()
+        )
     return "\n".join(lines)
 
 

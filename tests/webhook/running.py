@@ -182,13 +182,13 @@ def install(server: ApiServer, *namespaces: str) -> None:
 
 
 @contextmanager
-def running_webhook(server: ApiServer, folder: Path) -> Iterator[Webhook]:
-    """A webhook that is ready and called by the API server."""
+def running_webhook(server: ApiServer, folder: Path, watched: str = "") -> Iterator[Webhook]:
+    """A webhook that is ready and called by the API server; `watched`: the only namespaces that it serves."""
     webhook = Webhook(server, folder)
     with ExitStack() as stack:
         stack.callback(webhook.kill)
         webhook.store_certificate(webhook.issue("first"))
-        webhook.start()
+        webhook.start(DBAAS_WATCH_NAMESPACES=watched)
         webhook.wait_until_ready()
         webhook.register()
         yield webhook
