@@ -91,7 +91,8 @@ def say_plain_words(ground: Ground, session: Session) -> None:
     """Calls that make the driver say all that it ever says, refused ones included."""
     plain = ground.spelled("plain")
     for name in PROCEDURES:
-        session.call(Procedure(ground.spelled(name), (Argument(ground.argument, "x"),)))
+        for argument in (ground.argument, "0"):
+            session.call(Procedure(ground.spelled(name), (Argument(argument, "x"),)))
     for name, argument in (
         (ground.spelled("absent"), ground.argument),
         ("absent", ground.argument),
@@ -101,7 +102,8 @@ def say_plain_words(ground: Ground, session: Session) -> None:
         with pytest.raises(Failure):
             session.call(Procedure(name, (Argument(argument, "x"),)))
     # Found in any schema, or in none without a database; and in another database, of which the double knows one.
-    for name in ("plain", f"elsewhere.{plain}"):
+    another = (f"elsewhere.{plain}", f"elsewhere.{ground.spelled('absent')}", "elsewhere..plain", "elsewhere..absent")
+    for name in ("plain", *another):
         with contextlib.suppress(Failure):
             session.call(Procedure(name, (Argument(ground.argument, "x"),)))
     for few_or_many in ((), (Argument("0", "x"), Argument("1", "y"))):
