@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from provisioner_job.drivers.contract import Session
+from tests.integration import napping
 from tests.integration.caller import Caller
 from tests.integration.fronts import Front, MariaDBFront, PostgreSQLFront, SqlServerFront
 from tests.integration.installation import Installation, installation
 from tests.integration.mariadb_site import MariaDBSchema, MariaDBSite
+from tests.integration.napping import Bed
 from tests.integration.postgresql_site import Schema, Site
 from tests.integration.sqlserver_site import (
     SqlServerSchema,
@@ -173,6 +175,38 @@ def misbehaving(pki: Pki, request: pytest.FixtureRequest) -> Iterator[SqlServerS
 
 
 # All of them
+
+
+@pytest.fixture
+def postgresql_bed(site: Site, schema: Schema, open_session: Callable[[], Session]) -> Bed:
+    return napping.of_postgresql(site, schema, open_session)
+
+
+@pytest.fixture
+def mariadb_bed(
+    mariadb: MariaDBSite, mariadb_schema: MariaDBSchema, open_mariadb_session: Callable[[], Session]
+) -> Bed:
+    return napping.of_mariadb(mariadb, mariadb_schema, open_mariadb_session)
+
+
+@pytest.fixture(params=["postgresql", "mariadb", *targets()], ids=str)
+def bed(pki: Pki, request: pytest.FixtureRequest) -> Iterator[Bed]:
+    """Each engine, as one waits for it."""
+    if not isinstance(request.param, Target):
+        yield request.getfixturevalue(f"{request.param}_bed")
+        return
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(sqlserver_site(request.param, pki.authority, pki.stranger, pki.good))
+        schema = SqlServerSchema(f"test_{next(_numbers)}", opened)
+        schema.create()
+        stack.callback(schema.drop)
+
+        def open_session() -> Session:
+            session: Session = opened.connect()
+            stack.callback(session.close)
+            return session
+
+        yield napping.of_sqlserver(opened, schema, open_session)
 
 
 @pytest.fixture(params=["postgresql", "mariadb", *targets(real=False)], ids=str)

@@ -46,6 +46,16 @@ class Site:
             self.connect(**changes).close()
         return caught.value
 
+    def running(self, text: str) -> bool:
+        """Whether a session of the account runs a statement with this text."""
+        return bool(
+            self.server.execute(
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE usename = %s AND state = 'active' AND position(%s IN query) > 0",
+                [self.username, text],
+            )
+        )
+
 
 @dataclass(frozen=True)
 class Schema:

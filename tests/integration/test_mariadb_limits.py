@@ -1,4 +1,4 @@
-"""Every wait for MariaDB has an end: locks, calls, cancellations, and servers that fall silent."""
+"""What a wait for MariaDB has of its own: lock names, killed Jobs, who may end what runs as whom, administrators."""
 
 from __future__ import annotations
 
@@ -14,31 +14,18 @@ from pathlib import Path
 import pytest
 
 from api.reasons import Reason
-from provisioner_job.drivers.contract import Procedure, Session
+from provisioner_job.drivers.contract import Session
 from provisioner_job.drivers.mariadb import lock_name
 from provisioner_job.errors import Failure
 from tests.integration.caller import Caller
 from tests.integration.mariadb_site import MariaDBSchema, MariaDBSite
+from tests.integration.napping import SLEEPS, Bed, wait_until
 
 pytestmark = pytest.mark.integration
 
 SHORT = timedelta(seconds=0.3)
 LONG = timedelta(seconds=20)
 INVOKER = "SQL SECURITY INVOKER"
-SLEEPS = "BEGIN DECLARE ignored int; SELECT SLEEP(seconds) INTO ignored; SELECT 'slept' AS state; END"
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def sleeper(mariadb_schema: MariaDBSchema) -> MariaDBSchema:
-    mariadb_schema.define(f"CREATE PROCEDURE nap(seconds double) {INVOKER} {SLEEPS}")
-    return mariadb_schema
 
 
 @pytest.fixture
@@ -52,41 +39,15 @@ def administrator(mariadb: MariaDBSite) -> Iterator[None]:
 # Locks
 
 
-def test_the_lock_of_an_identity_is_held_by_one_session(open_mariadb_session: Callable[[], Session]) -> None:
-    first, second = open_mariadb_session(), open_mariadb_session()
-    first.lock("shop_orders", SHORT)
-    started = time.monotonic()
-    with pytest.raises(Failure) as caught:
-        second.lock("shop_orders", SHORT)
-    waited = time.monotonic() - started
-
-    assert caught.value.reason is Reason.LOCK_TIMEOUT
-    assert "earlier call" in caught.value.message
-    assert 0.25 < waited < 3
-
-
-def test_other_identities_do_not_wait(open_mariadb_session: Callable[[], Session]) -> None:
-    first, second = open_mariadb_session(), open_mariadb_session()
-    first.lock("shop_orders", SHORT)
-    second.lock("shop_order", SHORT)
-
-
-def test_the_lock_passes_on_when_its_holder_closes(open_mariadb_session: Callable[[], Session]) -> None:
-    first, second = open_mariadb_session(), open_mariadb_session()
-    first.lock("a", SHORT)
-    threading.Timer(0.2, first.close).start()
-    second.lock("a", LONG)
-
-
 def test_the_lock_outlasts_calls_and_their_time_limits(
-    open_mariadb_session: Callable[[], Session], sleeper: MariaDBSchema
+    open_mariadb_session: Callable[[], Session], mariadb_bed: Bed
 ) -> None:
     first, second = open_mariadb_session(), open_mariadb_session()
     first.lock("a", SHORT)
-    Caller(first, sleeper).refusal("nap", "30", timeout=0.2)
+    Caller(first, mariadb_bed.schema).refusal("nap", "30", timeout=0.2)
     with pytest.raises(Failure):
         second.lock("a", SHORT)
-    Caller(second, sleeper)("nap", "0", timeout=0.1)
+    Caller(second, mariadb_bed.schema)("nap", "0", timeout=0.1)
     started = time.monotonic()
     with pytest.raises(Failure):
         second.lock("a", timedelta(seconds=1))
@@ -254,20 +215,6 @@ def cancel_when(mariadb: MariaDBSite, session: Session, text: str) -> threading.
     return thread
 
 
-def test_cancelling_from_another_thread_ends_the_call_on_the_server(
-    mariadb_call: Caller, sleeper: MariaDBSchema, mariadb: MariaDBSite
-) -> None:
-    started = time.monotonic()
-    thread = cancel_when(mariadb, mariadb_call.session, "SLEEP")
-    failure = mariadb_call.refusal("nap", "30")
-    thread.join()
-
-    assert failure.reason is Reason.INTERRUPTED
-    assert "was cancelled" in failure.message
-    assert time.monotonic() - started < 5
-    assert not mariadb.running("SLEEP")
-
-
 @pytest.mark.usefixtures("administrator")
 def test_an_account_with_connection_admin_cancels_what_runs_as_its_definer(
     mariadb_call: Caller, mariadb_schema: MariaDBSchema, mariadb: MariaDBSite
@@ -311,51 +258,11 @@ def test_a_call_that_swallows_every_cancellation_is_ended_with_its_connection(
     wait_until(lambda: not mariadb.running("SLEEP"))
 
 
-def test_cancelling_from_a_signal_handler_ends_the_call(
-    mariadb_call: Caller, sleeper: MariaDBSchema, mariadb: MariaDBSite
-) -> None:
-    previous = signal.signal(signal.SIGUSR1, lambda *_: mariadb_call.session.cancel())
-    main = threading.get_ident()
-
-    def interrupt() -> None:
-        wait_until(lambda: mariadb.running("SLEEP"))
-        signal.pthread_kill(main, signal.SIGUSR1)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    failure = mariadb_call.refusal("nap", "30")
-    thread.join()
-    signal.signal(signal.SIGUSR1, previous)
-
-    assert failure.reason is Reason.INTERRUPTED
-
-
-def test_cancelling_a_wait_for_the_lock_ends_it(
-    open_mariadb_session: Callable[[], Session], mariadb: MariaDBSite
-) -> None:
-    first, second = open_mariadb_session(), open_mariadb_session()
-    first.lock("contended", SHORT)
-    started = time.monotonic()
-    thread = cancel_when(mariadb, second, "GET_LOCK")
-    with pytest.raises(Failure) as caught:
-        second.lock("contended", LONG)
-    thread.join()
-
-    assert caught.value.reason is Reason.INTERRUPTED
-    assert time.monotonic() - started < 5
-
-
-def test_nothing_is_called_after_a_cancellation(mariadb_call: Caller, sleeper: MariaDBSchema) -> None:
-    mariadb_call.session.cancel()
-
-    assert mariadb_call.refusal("nap", "0").reason is Reason.INTERRUPTED
-
-
 @pytest.mark.parametrize(
     ("kill", "reason"), [("KILL QUERY", Reason.PROCEDURE_FAILED), ("KILL CONNECTION", Reason.CONNECTION_LOST)]
 )
 def test_an_administrator_who_ends_a_call_is_no_timeout(
-    mariadb_call: Caller, sleeper: MariaDBSchema, mariadb: MariaDBSite, kill: str, reason: Reason
+    mariadb_call: Caller, mariadb_bed: Bed, mariadb: MariaDBSite, kill: str, reason: Reason
 ) -> None:
     def end() -> None:
         wait_until(lambda: mariadb.running("SLEEP"))
@@ -372,38 +279,3 @@ def test_an_administrator_who_ends_a_call_is_no_timeout(
     assert failure.reason is reason
     if reason is Reason.CONNECTION_LOST:
         assert mariadb_call.refusal("nap", "0").reason is Reason.CONNECTION_LOST
-
-
-def test_a_server_that_falls_silent_is_given_up(
-    mariadb_call: Caller, sleeper: MariaDBSchema, mariadb: MariaDBSite
-) -> None:
-    """A frozen server still acknowledges packets: only a clock on this side notices."""
-
-    def freeze() -> None:
-        wait_until(lambda: mariadb.running("SLEEP"))
-        mariadb.server.pause()
-
-    thread = threading.Thread(target=freeze)
-    thread.start()
-    started = time.monotonic()
-    try:
-        failure = mariadb_call.refusal("nap", "30", timeout=1)
-        thread.join()
-        waited = time.monotonic() - started
-        refused = mariadb.refusal(connect_timeout=SHORT)
-    finally:
-        thread.join()
-        mariadb.server.resume()
-
-    assert failure.reason is Reason.TIMEOUT
-    assert waited < 12
-    assert refused.reason is Reason.SERVER_NOT_READY
-
-
-def test_a_closed_session_may_be_closed_and_cancelled_again(mariadb: MariaDBSite) -> None:
-    session = mariadb.connect()
-    session.close()
-    session.close()
-    session.cancel()
-    with pytest.raises(Failure):
-        session.call(Procedure("a.b"))

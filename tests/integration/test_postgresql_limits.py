@@ -1,4 +1,4 @@
-"""Every wait has an end: locks, calls, cancellations, and servers that fall silent."""
+"""What a wait for PostgreSQL has of its own: lock keys, killed Jobs, deaf bodies, administrators."""
 
 from __future__ import annotations
 
@@ -14,66 +14,17 @@ from pathlib import Path
 import pytest
 
 from api.reasons import Reason
-from provisioner_job.drivers.contract import Procedure, Session
+from provisioner_job.drivers.contract import Session
 from provisioner_job.drivers.postgresql import lock_key
 from provisioner_job.errors import Failure
 from tests.integration.caller import Caller
+from tests.integration.napping import Bed, wait_until
 from tests.integration.postgresql_site import Schema, Site
 
 pytestmark = pytest.mark.integration
 
 SHORT = timedelta(seconds=0.3)
 LONG = timedelta(seconds=20)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.01)
-
-
-def running(site: Site, text: str) -> bool:
-    """Whether a session of the account runs a statement with this text."""
-    return bool(
-        site.server.execute(
-            "SELECT pid FROM pg_stat_activity WHERE usename = %s AND state = 'active' AND position(%s IN query) > 0",
-            [site.username, text],
-        )
-    )
-
-
-@pytest.fixture
-def sleeper(schema: Schema) -> Schema:
-    schema.function("nap(seconds float) RETURNS text", "SELECT pg_sleep(seconds)::text || 'slept'", "sql")
-    return schema
-
-
-def test_the_lock_of_an_identity_is_held_by_one_session(open_session: Callable[[], Session]) -> None:
-    first, second = open_session(), open_session()
-    first.lock("shop_orders", SHORT)
-    started = time.monotonic()
-    with pytest.raises(Failure) as caught:
-        second.lock("shop_orders", SHORT)
-    waited = time.monotonic() - started
-
-    assert caught.value.reason is Reason.LOCK_TIMEOUT
-    assert caught.value.code == "55P03"
-    assert "earlier call" in caught.value.message
-    assert 0.25 < waited < 3
-
-
-def test_other_identities_do_not_wait(open_session: Callable[[], Session]) -> None:
-    first, second = open_session(), open_session()
-    first.lock("shop_orders", SHORT)
-    second.lock("shop_order", SHORT)
-
-
-def test_the_lock_passes_on_when_its_holder_closes(open_session: Callable[[], Session]) -> None:
-    first, second = open_session(), open_session()
-    first.lock("a", SHORT)
-    threading.Timer(0.2, first.close).start()
-    second.lock("a", LONG)
 
 
 def test_the_lock_keys_are_the_same_everywhere_and_apart() -> None:
@@ -103,11 +54,11 @@ session.call(Procedure(name, (Argument("seconds", sys.stdin.readline()),), timed
 
 
 @pytest.fixture
-def holder(site: Site, sleeper: Schema) -> Iterator[subprocess.Popen[str]]:
+def holder(site: Site, postgresql_bed: Bed) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock of `killed`, and begins a call when it is told how long it shall take."""
     account = (str(site.server.port), site.username, site.password)
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, *account, str(site.authority.file), f"{sleeper.name}.nap"],
+        [sys.executable, "-c", HOLDER, *account, str(site.authority.file), f"{postgresql_bed.schema.name}.nap"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -120,13 +71,13 @@ def holder(site: Site, sleeper: Schema) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_call_that_outlives_its_killed_job_keeps_the_lock_until_the_server_notices(
-    site: Site, holder: subprocess.Popen[str], open_session: Callable[[], Session]
+    site: Site, holder: subprocess.Popen[str], open_session: Callable[[], Session], postgresql_bed: Bed
 ) -> None:
     """The kernel closes a killed process's socket; the server looks every few seconds and then ends the call."""
     assert holder.stdin is not None
     holder.stdin.write("60\n")
     holder.stdin.flush()
-    wait_until(lambda: running(site, "nap"))
+    wait_until(postgresql_bed.asleep)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     session = open_session()
@@ -135,18 +86,7 @@ def test_a_call_that_outlives_its_killed_job_keeps_the_lock_until_the_server_not
     session.lock("killed", LONG)
 
     assert caught.value.reason is Reason.LOCK_TIMEOUT
-    assert not running(site, "nap")
-
-
-def test_a_call_that_takes_too_long_is_ended_by_the_server(call: Caller, sleeper: Schema, site: Site) -> None:
-    started = time.monotonic()
-    failure = call.refusal("nap", seconds="30", timeout=0.3)
-
-    assert failure.reason is Reason.TIMEOUT
-    assert failure.code == "57014"
-    assert "0.3 s" in failure.message
-    assert time.monotonic() - started < 2
-    assert not running(site, "nap")
+    assert not site.running("nap")
 
 
 def test_a_call_that_swallows_the_servers_timeout_is_cancelled_from_here(
@@ -161,7 +101,7 @@ def test_a_call_that_swallows_the_servers_timeout_is_cancelled_from_here(
 
     assert failure.reason is Reason.TIMEOUT
     assert 2 < time.monotonic() - started < 5
-    assert not running(site, "stubborn")
+    assert not site.running("stubborn")
 
 
 def test_a_call_that_swallows_every_cancellation_is_left_behind(call: Caller, schema: Schema, site: Site) -> None:
@@ -190,63 +130,9 @@ def test_a_call_that_waits_for_a_lock_all_the_time_says_so(
     assert call.refusal("busy", timeout=0.5).code == "55P03"
 
 
-def test_cancelling_from_another_thread_ends_the_call_on_the_server(call: Caller, sleeper: Schema, site: Site) -> None:
+def test_an_administrator_who_cancels_is_no_timeout(call: Caller, postgresql_bed: Bed, site: Site) -> None:
     def cancel() -> None:
-        wait_until(lambda: running(site, "nap"))
-        call.session.cancel()
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    started = time.monotonic()
-    failure = call.refusal("nap", seconds="30")
-    thread.join()
-
-    assert failure.reason is Reason.INTERRUPTED
-    assert time.monotonic() - started < 5
-    assert not running(site, "nap")
-
-
-def test_cancelling_from_a_signal_handler_ends_the_call(call: Caller, sleeper: Schema, site: Site) -> None:
-    previous = signal.signal(signal.SIGUSR1, lambda *_: call.session.cancel())
-    main = threading.get_ident()
-
-    def interrupt() -> None:
-        wait_until(lambda: running(site, "nap"))
-        signal.pthread_kill(main, signal.SIGUSR1)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    failure = call.refusal("nap", seconds="30")
-    thread.join()
-    signal.signal(signal.SIGUSR1, previous)
-
-    assert failure.reason is Reason.INTERRUPTED
-
-
-def test_cancelling_a_wait_for_the_lock_ends_it(open_session: Callable[[], Session], site: Site) -> None:
-    first, second = open_session(), open_session()
-    first.lock("contended", SHORT)
-
-    def cancel() -> None:
-        wait_until(lambda: running(site, "pg_advisory_lock"))
-        second.cancel()
-
-    threading.Thread(target=cancel).start()
-    with pytest.raises(Failure) as caught:
-        second.lock("contended", LONG)
-
-    assert caught.value.reason is Reason.INTERRUPTED
-
-
-def test_nothing_is_called_after_a_cancellation(call: Caller, sleeper: Schema) -> None:
-    call.session.cancel()
-
-    assert call.refusal("nap", seconds="0").reason is Reason.INTERRUPTED
-
-
-def test_an_administrator_who_cancels_is_no_timeout(call: Caller, sleeper: Schema, site: Site) -> None:
-    def cancel() -> None:
-        wait_until(lambda: running(site, "nap"))
+        wait_until(postgresql_bed.asleep)
         site.server.execute(
             "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = %s AND state = 'active'",
             [site.username],
@@ -257,9 +143,11 @@ def test_an_administrator_who_cancels_is_no_timeout(call: Caller, sleeper: Schem
     assert call.refusal("nap", seconds="30").reason is Reason.PROCEDURE_FAILED
 
 
-def test_an_administrator_who_ends_the_session_loses_the_connection(call: Caller, sleeper: Schema, site: Site) -> None:
+def test_an_administrator_who_ends_the_session_loses_the_connection(
+    call: Caller, postgresql_bed: Bed, site: Site
+) -> None:
     def terminate() -> None:
-        wait_until(lambda: running(site, "nap"))
+        wait_until(postgresql_bed.asleep)
         site.server.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s AND state = 'active'",
             [site.username],
@@ -270,36 +158,3 @@ def test_an_administrator_who_ends_the_session_loses_the_connection(call: Caller
 
     assert failure.reason is Reason.CONNECTION_LOST
     assert call.refusal("nap", seconds="0").reason is Reason.CONNECTION_LOST
-
-
-def test_a_server_that_falls_silent_is_given_up(call: Caller, sleeper: Schema, site: Site) -> None:
-    """A frozen server still acknowledges packets: only a clock on this side notices."""
-
-    def freeze() -> None:
-        wait_until(lambda: running(site, "nap"))
-        site.server.pause()
-
-    thread = threading.Thread(target=freeze)
-    thread.start()
-    started = time.monotonic()
-    try:
-        failure = call.refusal("nap", seconds="30", timeout=1)
-        thread.join()
-        waited = time.monotonic() - started
-        refused = site.refusal(connect_timeout=SHORT)
-    finally:
-        thread.join()
-        site.server.resume()
-
-    assert failure.reason is Reason.TIMEOUT
-    assert waited < 12
-    assert refused.reason is Reason.SERVER_NOT_READY
-
-
-def test_a_closed_session_may_be_closed_and_cancelled_again(site: Site) -> None:
-    session = site.connect()
-    session.close()
-    session.close()
-    session.cancel()
-    with pytest.raises(Failure):
-        session.call(Procedure("pg_catalog.version"))
