@@ -346,9 +346,20 @@ def weathered(estate: Estate, chance: random.Random, certificate: KeyPair, *, fa
         settled(left)
 
 
+def asked_for(applied: Applied) -> bool:
+    """Apply it if it is not there; False while an earlier one of its name is on its way out."""
+    found = applied.get()
+    if found is None:
+        applied.again()
+        return True
+    return "deletionTimestamp" not in found["metadata"]
+
+
 def settled(left: list[tuple[Applied, bool]]) -> None:
     """What is wanted is there and can be used, what is not is gone; then nobody wants anything, and nothing is left."""
     wrong = []
+    for applied in (applied for applied, wanted in left if wanted):
+        eventually(lambda: asked_for(applied), f"{applied.name} is asked for", PATIENCE)  # noqa: B023
     for applied, wanted in left:
         if wanted:
             wrong.append(outcome(lambda: applied.wait_settled("create", PATIENCE)))  # noqa: B023
