@@ -52,7 +52,7 @@ class Lease:
     def acquire(self) -> None:
         """Return once this candidate holds the Lease; failed requests count as somebody else's turn."""
         while not self._renew() or self._is_over():
-            self._stop.wait(RETRY_SECONDS)
+            time.sleep(RETRY_SECONDS)
 
     def hold(self) -> bool:
         """Renew until the Lease is lost (True) or `release` is called (False).
@@ -106,6 +106,9 @@ class Lease:
         waited = time.monotonic() - self._observed_at
         lasting = waited < spec.get("leaseDurationSeconds", LEASE_SECONDS)
         if holder not in ("", self._name.identity) and lasting and not self._is_gone(holder):
+            return False
+        if self._stop.is_set():
+            # It is being given up: what was read may be that already, and would be taken back.
             return False
         try:
             self._write(lease, holder=self._name.identity, seconds=LEASE_SECONDS)
