@@ -128,7 +128,8 @@ class World:
         """Databases whose Secret was found deleted or emptied, and when."""
         self.granted: set[str] = set()
         """Operations whose Jobs this process has seen to have their rights."""
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, frozenset[str]] = OrderedDict()
+        """Uids of Databases that went, the latest last, and of the instances that each claimed then."""
         for databases in self.databases:
             databases.on_change(self._remember_deletion)
         self.operations.on_change(self._learn_from_operation)
@@ -139,7 +140,10 @@ class World:
     def _remember_deletion(self, old: Database | None, new: Database | None) -> None:
         if old is None or (new is not None and new.metadata.uid == old.metadata.uid):
             return
-        self._gone[old.metadata.uid] = None
+        claims = self.instances.by("claim", _key(old))
+        self._gone[old.metadata.uid] = frozenset(
+            i.metadata.uid for i in claims if i.claim is not None and i.claim.uid == old.metadata.uid
+        )
         while len(self._gone) > MOST_DELETIONS:
             self._gone.popitem(last=False)
         if new is None:
@@ -170,9 +174,12 @@ class World:
         if new is None and old is not None:
             self.knowledge.forget(old.metadata.name)
 
-    def saw_deletion(self, uid: str) -> bool:
-        """Whether a Database of this uid was there and went while this process watched."""
-        return uid in self._gone
+    def saw_deletion(self, uid: str, instance_uid: str) -> bool:
+        """Whether a Database of this uid went while this process watched, and left this very instance behind.
+
+        An instance of another uid came back with a backup: nothing tells what was made for it.
+        """
+        return instance_uid in self._gone.get(uid, frozenset())
 
     @property
     def caches(self) -> list[Cache[Any]]:
@@ -283,10 +290,11 @@ class World:
         )
 
     def _witnessed(self, instance: DatabaseInstance | None, database: Database | None) -> bool:
-        claim = None if instance is None else instance.claim
-        if claim is None or (database is not None and claim.uid == database.metadata.uid):
+        if instance is None or (claim := instance.claim) is None:
             return False
-        return self.saw_deletion(claim.uid)
+        if database is not None and claim.uid == database.metadata.uid:
+            return False
+        return self.saw_deletion(claim.uid, instance.metadata.uid)
 
     def _namesake(
         self, database: Database | None, endpoint: DatabaseEndpoint | None, cls: DatabaseClass | None

@@ -85,8 +85,8 @@ class Model:
     ended_jobs: set[str] = field(default_factory=set)
     accounts: set[str] = field(default_factory=set)
     missing_since: datetime | None = None
-    witnessed: set[str] = field(default_factory=set)
-    """Uids of Databases that the controller saw go."""
+    witnessed: set[tuple[str, str]] = field(default_factory=set)
+    """Uids of Databases that the controller saw go, each with that of its claim."""
     uids: int = 0
     versions: int = 1
     exists: bool = False
@@ -122,7 +122,10 @@ class Model:
             jobs=states,
             accounts=frozenset(self.accounts),
             secret_missing_since=self.missing_since,
-            witnessed=gone and held is not None and held.claim is not None and held.claim.uid in self.witnessed,
+            witnessed=gone
+            and held is not None
+            and held.claim is not None
+            and (held.claim.uid, held.metadata.uid) in self.witnessed,
         )
 
     # Working.
@@ -206,7 +209,7 @@ class Model:
             case AddFinalizer(held):
                 self.database = replace(held, metadata=replace(held.metadata, finalizers=(FINALIZER,)))
             case RemoveFinalizer(held) if self.database is not None and self.database.metadata.uid == held.metadata.uid:
-                self.witnessed.add(held.metadata.uid)
+                self.witness(held)
                 # What was abandoned is nobody's: no later claim answers for it.
                 self.exists = self.exists and not self.abandoned
                 self.database, self.abandoned = None, False
@@ -273,6 +276,10 @@ class Model:
         ]
 
     # Happening.
+
+    def witness(self, gone: Database) -> None:
+        """The controller sees it go."""
+        self.witnessed |= {(gone.metadata.uid, held.metadata.uid) for held in self.instances}
 
     def job_ends(self, reason: Reason | None, *, called: bool) -> None:
         """The running Job reports `reason`, or dies without a word (None), perhaps after its call took effect."""
@@ -383,7 +390,7 @@ def _touch(model: Model, held: Database, action: Sequence[Any]) -> None:
             model.database = gone if metadata.finalizers else None
         case ("force", seen) if metadata.terminating:
             if seen:
-                model.witnessed.add(metadata.uid)
+                model.witness(held)
             model.database = None
         case ("abandon",) if metadata.terminating:
             model.database, model.abandoned = annotated(held, ABANDON, ""), True

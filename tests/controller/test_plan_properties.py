@@ -66,6 +66,13 @@ def test_promises_hold_and_everything_converges(actions: list[tuple[Any, ...]]) 
     keep_promises(actions)
 
 
+def test_a_claim_that_a_backup_brings_back_is_not_given_up() -> None:
+    """Its Database was seen to go, but not this claim of it: nothing tells that its database is gone."""
+    keep_promises(
+        [("success",), ("delete",), ("job", None, False), ("force", True), ("apply", True), ("restore",), ("wait", 60)]
+    )
+
+
 # What has to do with a server that comes and goes; what users do besides is above.
 AWAY = st.one_of(
     st.tuples(st.just("probe"), st.sampled_from([Reason.SUCCEEDED, *(one for one in Reason if one.of_endpoint)])),
