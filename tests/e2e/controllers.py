@@ -23,6 +23,7 @@ from urllib.request import urlopen
 import yaml
 
 from api.resources import SERVICE_ACCOUNTS
+from controller.__main__ import LOST_LEADERSHIP
 from kube.client import Object
 from tests.cluster.images import ROOT
 from tests.e2e.cluster import DEPLOYMENTS, OPERATOR, RELEASE, Cluster, eventually
@@ -96,8 +97,8 @@ class Controller:
         self.kill()
 
     def revive(self) -> None:
-        """Start it again if it has ended by itself: as the kubelet does, and its own way out of a lost lead."""
-        if self._process is not None and self._process.poll() is not None:
+        """Start it again if it has lost the lead and ended by itself, as the kubelet does."""
+        if self._process is not None and self._process.poll() == LOST_LEADERSHIP:
             self.start()
 
     @property

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -247,7 +248,26 @@ def running_estate(folder: Path) -> Iterator[Estate]:
             _offer(client, engine, authority)
         kubelet.start()
         controller.start()
-        yield estate
+        with _kept_running(controller):
+            yield estate
+
+
+@contextlib.contextmanager
+def _kept_running(controller: Controller) -> Iterator[None]:
+    """A busy machine costs a controller its lead; the kubelet would start it again."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.1):
+            controller.revive()
+
+    thread = threading.Thread(target=look, name="kept-running")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _client(api: ApiServer) -> Client:

@@ -56,24 +56,6 @@ def hasty(estate: Estate) -> None:
 
 
 @contextlib.contextmanager
-def kept_running(estate: Estate) -> Iterator[None]:
-    """The controller is started again whenever it has ended by itself, having lost the lead."""
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.1):
-            estate.controller.revive()
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-@contextlib.contextmanager
 def weather(
     estate: Estate, before: Callable[[Asked], Fault | None], after: Callable[[Asked], Fault | None]
 ) -> Iterator[None]:
@@ -83,8 +65,7 @@ def weather(
     # Watches begin under it.
     estate.way.cut()
     try:
-        with kept_running(estate):
-            yield
+        yield
     finally:
         estate.way.gate, estate.door.gate = Gate(), estate.kubelet.door
 
@@ -210,8 +191,7 @@ def of_restart(estate: Estate, engine: Engine) -> None:
             earlier.join()
         estate.moments[applied.key(kind)] = {"calling": restart}
 
-    with kept_running(estate):
-        lived(applied, befalls)
+    lived(applied, befalls)
     for thread in restarted:
         thread.join()
 
@@ -342,8 +322,7 @@ def weathered(estate: Estate, chance: random.Random, certificate: KeyPair, *, fa
             left = [future.result() for future in [pool.submit(each) for each in everybody]]
         breaker.join()
     print("\n" + "\n".join(f"{number:5} {what}" for what, number in sorted(storm.made.items())), flush=True)
-    with kept_running(estate):
-        settled(left)
+    settled(left)
 
 
 def asked_for(applied: Applied) -> bool:
