@@ -68,9 +68,8 @@ def test_promises_hold_and_everything_converges(actions: list[tuple[Any, ...]]) 
 
 def test_a_claim_that_a_backup_brings_back_is_not_given_up() -> None:
     """Its Database was seen to go, but not this claim of it: nothing tells that its database is gone."""
-    keep_promises(
-        [("success",), ("delete",), ("job", None, False), ("force", True), ("apply", True), ("restore",), ("wait", 60)]
-    )
+    failed = ("job", Reason.PROCEDURE_FAILED, False)
+    keep_promises([("success",), ("delete",), failed, ("force", True), ("apply", True), failed, ("restore",)])
 
 
 # What has to do with a server that comes and goes; what users do besides is above.
