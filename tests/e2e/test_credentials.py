@@ -87,7 +87,7 @@ def legacy(examples: Examples) -> dict[str, str]:
     rows: list[Any] = examples.scene.dbms.server.execute(
         "SELECT * FROM dbaas.create_database(%s)", [name], database="dbaas"
     )
-    return {**dict(rows), "port": str(examples.site.port)}
+    return {**dict(rows), "host": examples.site.host, "port": str(examples.site.port)}
 
 
 def test_a_database_that_was_there_before_is_nobodys(examples: Examples, legacy: dict[str, str]) -> None:
