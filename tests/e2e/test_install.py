@@ -50,6 +50,7 @@ def test_an_upgrade_disturbs_nobody(scene: Scene, cluster: Cluster, tmp_path: Pa
 def test_the_operator_is_not_uninstalled_while_there_are_databases_and_comes_back_clean(
     scene: Scene, cluster: Cluster, tmp_path: Path
 ) -> None:
+    assert delete_all_databases(cluster, seconds=180) == []
     shop = scene.apply("shop")
     shop.wait_ready()
     refused = cluster.helm("uninstall", RELEASE, "--timeout", "60s", check=False)
@@ -67,7 +68,6 @@ def test_the_operator_is_not_uninstalled_while_there_are_databases_and_comes_bac
     assert shop.condition()["status"] == "True"
 
     shop.delete_and_wait()
-    assert delete_all_databases(cluster, seconds=180) == []
     cluster.helm("uninstall", RELEASE, "--wait", "--timeout", "60s")
 
     assert cluster.get(DEPLOYMENTS, f"{RELEASE}-controller", OPERATOR) is None
