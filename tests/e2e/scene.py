@@ -89,6 +89,10 @@ class Applied:
         found = self.cluster.find(OPERATIONS, OPERATOR, self._labels)
         return sorted(found, key=lambda each: (each["spec"]["sequence"], each["spec"]["attempt"]))
 
+    def requests(self) -> list[Object]:
+        """The last attempt of each request: a server that is slow for a moment makes more of one."""
+        return [*{each["spec"]["sequence"]: each for each in self.operations()}.values()]
+
     def instance(self) -> Object | None:
         """The DatabaseInstance that it claims."""
         found = self.cluster.find(INSTANCES, labels=self._labels)

@@ -22,7 +22,7 @@ def examples(scene: Scene) -> Examples:
 
 
 def types(database: Applied) -> list[str]:
-    return [operation["spec"]["type"] for operation in database.operations()]
+    return [request["spec"]["type"] for request in database.requests()]
 
 
 def complete(database: Applied, old: dict[str, str]) -> dict[str, str] | None:
@@ -45,7 +45,7 @@ def test_a_secret_that_somebody_destroyed_is_there_again(cluster: Cluster, examp
     assert examples.site.login(second) == (first["username"], first["database"])
     assert examples.site.refuses(first)
     assert types(shop) == ["create", "create", "rotate"]
-    assert shop.operations()[1]["status"]["reason"] == "CredentialsLost"
+    assert shop.requests()[1]["status"]["reason"] == "CredentialsLost"
     assert shop.wait_ready() == second
 
 

@@ -31,7 +31,7 @@ def examples(scene: Scene) -> Examples:
 
 
 def types(database: Applied) -> list[str]:
-    return [operation["spec"]["type"] for operation in database.operations()]
+    return [request["spec"]["type"] for request in database.requests()]
 
 
 def phase(database: Applied) -> str:
