@@ -17,6 +17,7 @@ from kube.client import Object
 from tests.e2e import dbms as servers
 from tests.e2e.cluster import OPERATOR, PODS, Cluster, eventually
 from tests.e2e.dbms import Dbms
+from tests.e2e.release import delete_all_databases
 from tests.e2e.scene import IDENTITY, Scene
 
 SELDOM, OFTEN = "1h", "1s"
@@ -130,6 +131,7 @@ def second(cluster: Cluster, dbms: Dbms, tmp_path: Path) -> Iterator[Dbms]:
     """A server that may be stopped without harm to other tests; it has the same account."""
     second = servers.start(tmp_path / "second", dbms.server.options.listen, dbms.host)
     yield second
+    delete_all_databases(cluster, seconds=60)
     second.server.remove()
 
 

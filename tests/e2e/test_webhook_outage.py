@@ -58,6 +58,7 @@ def test_without_the_webhook_nothing_comes_in_and_what_exists_works_and_can_be_d
     assert kept.condition()["status"] == "True"
     assert not scene.dbms.exists(shop.identity)
     scene.apply("late").wait_ready()
+    kept.patch({"spec": {"deletionProtection": False}})
 
 
 class Asking(threading.Thread):
