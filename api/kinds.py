@@ -29,6 +29,11 @@ def parse_time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
+def conditions_of(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """An object's conditions by their type (Kubernetes API conventions: each type once)."""
+    return {condition["type"]: condition for condition in status.get("conditions") or ()}
+
+
 @dataclass(frozen=True, slots=True)
 class Metadata:
     """What every object has; a dry-run or generateName object may lack name and uid ("" then)."""

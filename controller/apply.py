@@ -137,12 +137,7 @@ class Applier:
             answer = self._client.patch(DATABASES, metadata.name, patch, namespace=metadata.namespace)
         except NotFound:
             return
-        self._remember_database(answer)
-
-    def _remember_database(self, manifest: dict[str, Any]) -> None:
-        for cache in self._world.databases:
-            if cache.watches(manifest["metadata"]["namespace"]):
-                cache.remember(manifest)
+        self._world.remember_database(answer)
 
     @contextmanager
     def _room(self, key: Key, *, counted: bool) -> Iterator[None]:
@@ -189,7 +184,7 @@ class Applier:
         metadata = database.metadata
         patch = {"metadata": {"annotations": {ROTATE: None}, "resourceVersion": metadata.resource_version}}
         answer = self._client.patch(DATABASES, metadata.name, patch, namespace=metadata.namespace)
-        self._remember_database(answer)
+        self._world.remember_database(answer)
 
     def _give_up(self, instance: DatabaseInstance) -> None:
         name, claim = instance.metadata.name, instance.claim
@@ -294,6 +289,8 @@ class Applier:
 
     def _granted(self, entry: Entry) -> None:
         """Take rights back at once that came too late: another leader may have seen the Operation end before."""
+        if not entry.writes_secret:
+            return
         self._world.granted.add(entry.name)
         try:
             present = self._client.get(OPERATIONS, entry.name, namespace=self._settings.namespace)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from api.kinds import DatabaseClass, DatabaseEndpoint
+from api.kinds import DatabaseClass, DatabaseEndpoint, conditions_of
 from api.labels import (
     CA_KEY,
     LABEL_ENDPOINT_CREDENTIALS,
@@ -27,7 +27,7 @@ from api.reasons import (
 from controller.knowledge import Probed
 from controller.observed import OperatorSecret
 from controller.standing import Standing
-from controller.status import MESSAGE_LIMIT, rfc3339
+from controller.status import MESSAGE_LIMIT, turned_at
 
 
 def secret_faults(endpoint: DatabaseEndpoint, secrets: Mapping[str, OperatorSecret | None]) -> list[str]:
@@ -96,7 +96,7 @@ def endpoint_status(endpoint: DatabaseEndpoint, findings: Findings, now: datetim
 
     What nobody has looked at since the endpoint changed stays as it was said of the endpoint before.
     """
-    former = {condition["type"]: condition for condition in endpoint.status.get("conditions") or ()}
+    former = conditions_of(endpoint.status)
     wanted = {**former, **{c.type: c.manifest(endpoint, former, now) for c in _conditions(findings)}}
     status: dict[str, Any] = {
         "observedGeneration": endpoint.metadata.generation,
@@ -135,16 +135,13 @@ class _Condition(NamedTuple):
     since: datetime | None = None
 
     def manifest(self, endpoint: DatabaseEndpoint, former: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-        before = former.get(self.type)
-        same = before is not None and before["status"] == self.status
-        since = before["lastTransitionTime"] if before is not None and same else rfc3339(self.since or now)
         return {
             "type": self.type,
             "status": self.status,
             "reason": self.reason,
             "message": self.message[:MESSAGE_LIMIT],
             "observedGeneration": endpoint.metadata.generation,
-            "lastTransitionTime": since,
+            "lastTransitionTime": turned_at(former.get(self.type), self.status, self.since or now),
         }
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.kinds import NOTHING, parse_time
+from api.kinds import NOTHING, conditions_of, parse_time
 from api.reasons import CONDITION_POLICY_COMPLIANT, CONDITION_REACHABLE, CONDITION_READY, ConditionReason
 from controller.ledger import Entry
 from controller.queue import Queue
@@ -111,7 +111,7 @@ def _endpoint_gauges(world: World) -> Iterator[Metric]:
     login = GaugeMetricFamily("dbaas_endpoint_login_seconds", "What the last probe's login took", labels=["endpoint"])
     for endpoint in world.endpoints.values():
         name, status = endpoint.metadata.name, endpoint.status
-        condition = next((c for c in status.get("conditions") or () if c["type"] == CONDITION_REACHABLE), None)
+        condition = conditions_of(status).get(CONDITION_REACHABLE)
         if condition is not None and condition["status"] != "Unknown":
             reachable.add_metric([name], float(condition["status"] == "True"))
         expires = parse_time((status.get("connection") or NOTHING).get("peerCertificateNotAfter"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.kinds import Database, DatabaseEndpoint
+from api.kinds import Database, DatabaseEndpoint, conditions_of
 from api.reasons import CONDITION_POLICY_COMPLIANT, CONDITION_READY, ConditionReason
 from api.requests import MISSING_SECRET, RECOVERY
 from controller.status import Verdict
@@ -30,7 +30,7 @@ def news_of_status(database: Database, verdict: Verdict, status: Mapping[str, An
     rotated = status.get("lastRotated")
     if rotated is not None and rotated != database.status.get("lastRotated"):
         yield News("Rotated", f"the credentials were rotated at {rotated}; restart what does not read its Secret anew")
-    before, after = _conditions(database.status), _conditions(status)
+    before, after = conditions_of(database.status), conditions_of(status)
     former = before.get(CONDITION_READY)
     if former is None or (former["status"] == "True", former["reason"]) != (verdict.ready, verdict.reason):
         normal = verdict.ready or (verdict.reconciling and verdict.entry is None and verdict.reason in _OWN)
@@ -47,10 +47,6 @@ def _news_of_policies(
     compliant = present["reason"] == ConditionReason.COMPLIANT
     if present["reason"] != verdict.reason and not (compliant and former is None):
         yield News(present["reason"], present["message"], compliant)
-
-
-def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {condition["type"]: condition for condition in status.get("conditions") or ()}
 
 
 def news_of_step(step: Step) -> News | None:
@@ -71,7 +67,7 @@ def news_of_step(step: Step) -> News | None:
 
 def news_of_endpoint(endpoint: DatabaseEndpoint, status: Mapping[str, Any]) -> Iterator[News]:
     """Conditions that turned, or are wrong for another reason than before; what is well from the start is no news."""
-    former = {condition["type"]: condition for condition in endpoint.status.get("conditions") or ()}
+    former = conditions_of(endpoint.status)
     for condition in status["conditions"]:
         kind, state, before = condition["type"], condition["status"], former.get(condition["type"])
         well = state == "True"

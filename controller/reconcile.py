@@ -154,9 +154,7 @@ class Reconciler:
             )
         except NotFound:
             return
-        for cache in self._world.databases:
-            if cache.watches(metadata.namespace):
-                cache.remember(answer)
+        self._world.remember_database(answer)
         for news in news_of_status(database, verdict, status):
             self._recorder.record(database, DATABASES, news)
 

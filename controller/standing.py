@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from api.kinds import NOTHING, DatabaseEndpoint, parse_time
+from api.kinds import NOTHING, DatabaseEndpoint, conditions_of, parse_time
 from api.reasons import CONDITION_REACHABLE, EndpointReason, Outcome, Reason
 from controller.basis import endpoint_basis
 from controller.ledger import (
@@ -82,7 +82,7 @@ def login_of(entry: Entry) -> Login | None:
 
 def told(endpoint: DatabaseEndpoint) -> Login | None:
     """What the endpoint's status says, as of when it began to say so; None while it says nothing."""
-    condition = next((c for c in endpoint.status.get("conditions") or () if c["type"] == CONDITION_REACHABLE), None)
+    condition = conditions_of(endpoint.status).get(CONDITION_REACHABLE)
     at = None if condition is None else parse_time(condition["lastTransitionTime"])
     if condition is None or at is None:
         return None

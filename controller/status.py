@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from api.binding import secret_name
-from api.kinds import Database
+from api.kinds import Database, conditions_of
 from api.reasons import (
     CONDITION_POLICY_COMPLIANT,
     CONDITION_READY,
@@ -104,15 +104,13 @@ def _conditions(observed: Observed, database: Database, verdict: Verdict, now: d
         wanted.append((CONDITION_RECONCILING, "True", *told))
     if verdict.stalled:
         wanted.append((CONDITION_STALLED, "True", *told))
-    before = {condition["type"]: condition for condition in database.status.get("conditions") or ()}
+    before = conditions_of(database.status)
     found = observed.compliance
     if found.concerned or found.violations:
         status = "False" if found.denied else "True"
         wanted.append((CONDITION_POLICY_COMPLIANT, status, found.reason, found.message))
     conditions = []
     for kind, status, reason, message in wanted:
-        former = before.get(kind)
-        since = former["lastTransitionTime"] if former is not None and former["status"] == status else rfc3339(now)
         conditions.append(
             {
                 "type": kind,
@@ -120,7 +118,7 @@ def _conditions(observed: Observed, database: Database, verdict: Verdict, now: d
                 "reason": str(reason),
                 "message": message[:MESSAGE_LIMIT],
                 "observedGeneration": database.metadata.generation,
-                "lastTransitionTime": since,
+                "lastTransitionTime": turned_at(before.get(kind), status, now),
             }
         )
     if database.metadata.terminating and CONDITION_POLICY_COMPLIANT in before:
@@ -141,6 +139,12 @@ def _last_operation(entry: Entry) -> dict[str, Any]:
     }
     # None is kept: merged over the last Operation's, it takes that one's words away.
     return operation | {key: None if time is None else rfc3339(time) for key, time in times.items()}
+
+
+def turned_at(former: Mapping[str, Any] | None, status: str, now: datetime) -> str:
+    """A condition's lastTransitionTime: `now`, unless the one before had this status already."""
+    same = former is not None and former["status"] == status
+    return str(former["lastTransitionTime"]) if former is not None and same else rfc3339(now)
 
 
 def rfc3339(time: datetime) -> str:

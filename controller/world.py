@@ -45,7 +45,7 @@ from controller.observed import Account, JobState, Namespace, Observed, Operator
 from controller.request import Request
 from controller.standing import login_of, standing_of
 from kube.cache import Cache
-from kube.client import Client
+from kube.client import Client, Object
 from policy.rules import DatabasePolicy
 
 Key = tuple[str, str]
@@ -219,6 +219,12 @@ class World:
         """One Database by (namespace, name)."""
         namespace, name = key
         return next((found for cache in self.databases if (found := cache.get(name, namespace))), None)
+
+    def remember_database(self, manifest: Object) -> None:
+        """Take in a Database that a write has just returned."""
+        for cache in self.databases:
+            if cache.watches(manifest["metadata"]["namespace"]):
+                cache.remember(manifest)
 
     def databases_by(self, index: str, value: Hashable) -> list[Database]:
         """Databases of an endpoint or a namespace."""
