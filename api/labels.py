@@ -55,6 +55,8 @@ ADOPTED_FROM = f"{GROUP}/adopted-from"
 DATABASE_UID = f"{GROUP}/database-uid"
 SEQUENCE = f"{GROUP}/sequence"
 ROTATED_AT = f"{GROUP}/rotated-at"
+KEYS = f"{GROUP}/keys"
+"""The keys that the Job wrote with a value (`api.binding`): what is gone of them was taken out by somebody else."""
 
 # Keys of an endpoint's Secrets.
 USERNAME_KEY = "username"

@@ -7,7 +7,7 @@ SCHEDULE = "schedule"
 RECOVERY = "recovery"
 """Credentials were lost on their way: reset, because the database is the claim's own."""
 MISSING_SECRET = "missing-secret"  # noqa: S105 - a word
-"""The Secret was deleted or emptied."""
+"""The Secret, or a key of it, was deleted or emptied."""
 _ANNOTATION = "annotation:"
 
 

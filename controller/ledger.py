@@ -143,6 +143,11 @@ class Ledger:
         return own[-1] if own else None
 
     @property
+    def last_success(self) -> Entry | None:
+        """The present claim's latest entry that did what was asked."""
+        return next((entry for entry in reversed(self.own) if entry.succeeded), None)
+
+    @property
     def may_exist(self) -> bool:
         """Whether the server may hold something for this claim."""
         return any(entry.may_have_acted and entry.type != "delete" for entry in self.own)

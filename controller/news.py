@@ -61,7 +61,8 @@ def news_of_step(step: Step) -> News | None:
         case StartOperation(spec) if spec.request == RECOVERY and spec.attempt == 1:
             return News("Recovering", "the credentials never reached the Secret; they are being reset", normal=False)
         case StartOperation(spec) if spec.request == MISSING_SECRET and spec.attempt == 1:
-            return News("SecretMissing", "the Secret was deleted or emptied; it is being written again", normal=False)
+            message = "the Secret, or a key of it, was deleted or emptied; it is being written again"
+            return News("SecretMissing", message, normal=False)
     return None
 
 

@@ -152,8 +152,8 @@ class Observed:
     """Names of the ServiceAccounts that still exist for those entries."""
     ungranted: frozenset[str] = frozenset()
     """Names of those entries whose Jobs this process has not seen to have their rights."""
-    secret_missing_since: datetime | None = None
-    """When the user's Secret was found deleted or without its credentials."""
+    secret_missing_after: int | None = None
+    """The sequence (0: none) after whose success the user's Secret was found deleted, or without keys that it had."""
     witnessed: bool = False
     """Whether this process saw the Database go: only then may an orphan's database be deleted."""
     passwords: frozenset[str] = frozenset()

@@ -143,8 +143,8 @@ def _keep(observed: Observed, database: Database, wanted: Wanted, now: datetime)
 
 
 def _secret_is_missing(observed: Observed) -> bool:
-    missing, success = observed.secret_missing_since, _last_success(observed)
-    return missing is not None and (success is None or success.finished_at is None or success.finished_at <= missing)
+    missing, success = observed.secret_missing_after, observed.ledger.last_success
+    return missing is not None and (success is None or success.sequence <= missing)
 
 
 def _mend(observed: Observed, database: Database, wanted: Wanted, now: datetime) -> Plan:
@@ -179,9 +179,9 @@ def _rotate(observed: Observed, database: Database, wanted: Wanted, now: datetim
     """Serve what asks for a rotation; else there is nothing to do."""
     wish, last = wish_of(observed, database, now), observed.ledger.last
     if wish.clear:
-        return Plan(ClearRotate(database), ready(_last_success(observed)))
+        return Plan(ClearRotate(database), ready(observed.ledger.last_success))
     if wish.request is None:
-        return Plan(verdict=ready(_last_success(observed)), look_again=wish.next_at)
+        return Plan(verdict=ready(observed.ledger.last_success), look_again=wish.next_at)
     if "rotate" not in wanted.instance.calls:
         message = f"rotation is asked for, but DatabaseClass {wanted.instance.class_name!r} has no rotate operation"
         return Plan(verdict=rotation_failed(message, last))
@@ -200,7 +200,7 @@ def _keep_if_bound(observed: Observed, verdict: Verdict, now: datetime) -> Plan:
         return Plan(verdict=verdict)
     if wish_of(observed, database, now).request is not None:
         return Plan(verdict=rotation_failed(f"rotation is asked for, but {verdict.message}", observed.ledger.last))
-    return Plan(verdict=ready(_last_success(observed)))
+    return Plan(verdict=ready(observed.ledger.last_success))
 
 
 def _request(observed: Observed) -> Request | Verdict:
@@ -324,15 +324,11 @@ def _verdict_while(observed: Observed, instance: DatabaseInstance, entry: Entry)
         return working(failed.reason, said, entry=failed, deleting=True)
     if instance.phase == "Bound" and not _secret_is_missing(observed):
         # What a failed rotation said stays until the next has ended: one event, not two an attempt.
-        return ready(_last_success(observed) or entry) if failed is None else _still_earlier(failed)
+        return ready(observed.ledger.last_success or entry) if failed is None else _still_earlier(failed)
     if failed is None:
         return working(ConditionReason.PROVISIONING, f"Operation {entry.name} is under way")
     # The reason stays until an attempt brings another: a server that is away is one event, not two a minute.
     return working(failed.reason, f"attempt {entry.attempt} is under way; the last one: {failed.message}", entry=failed)
-
-
-def _last_success(observed: Observed) -> Entry | None:
-    return next((entry for entry in reversed(observed.ledger.own) if entry.succeeded), None)
 
 
 def _refreeze(observed: Observed, instance: DatabaseInstance, frozen: Frozen) -> Plan | None:
@@ -410,7 +406,7 @@ def _start(observed: Observed, wanted: Wanted, asked: Asked, now: datetime) -> P
     limits = Limits(endpoint.max_concurrent_jobs, endpoint.operations_per_minute)
     message = f"starting Operation {asked.kind} on {instance.endpoint!r}"
     if instance.phase == "Bound" and asked.kind == "rotate":
-        return Plan(StartOperation(spec, limits, gate.alone), ready(_last_success(observed)))
+        return Plan(StartOperation(spec, limits, gate.alone), ready(observed.ledger.last_success))
     reason = ConditionReason.DELETING if deleting else ConditionReason.PROVISIONING
     return Plan(StartOperation(spec, limits, gate.alone), working(reason, message))
 

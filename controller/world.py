@@ -124,8 +124,8 @@ class World:
         self.probe_pods = Cache(client, PODS, ProbePod.parse, namespace=namespace, labels=probes)
         self.knowledge = Knowledge()
         self._namespace = namespace
-        self.missing_secrets: dict[Key, datetime] = {}
-        """Databases whose Secret was found deleted or emptied, and when."""
+        self.missing_secrets: dict[Key, int] = {}
+        """Databases whose Secret was found not whole: see `Observed.secret_missing_after`."""
         self.granted: set[str] = set()
         """Operations whose Jobs this process has seen to have their rights."""
         self._gone: OrderedDict[str, frozenset[str]] = OrderedDict()
@@ -284,7 +284,7 @@ class World:
             instance=instance,
             former=former,
             witnessed=self._witnessed(former or instance, database),
-            secret_missing_since=self.missing_secrets.get(key),
+            secret_missing_after=self.missing_secrets.get(key),
             namesake=None if instance is not None else self._namesake(database, endpoint, cls),
             entries=tuple(entries.values()),
             jobs={entry.name: job for entry in own if (job := self.jobs.get(entry.name, self._namespace)) is not None},

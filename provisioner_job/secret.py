@@ -2,13 +2,13 @@
 
 An empty result means "unchanged". For a key of the Secret whose template refers to an empty result that means:
 
-1. the Secret has the key: its value stays, whatever else the template says;
-2. it has not, and the empty result is a declared credential: the credential is lost (see `lost`);
-3. it has not, and no declared credential is involved: the template is rendered with the empty text.
+1. the Secret has a value there: it stays, whatever else the template says;
+2. it has none, and the empty result is a declared credential: the credential is lost (see `lost`);
+3. it has none, and no declared credential is involved: the template is rendered with the empty text.
 
 Without `secretFormat` every result key is a key of the Secret with the template `{{ .Result.key }}`; a declared
-credential that the result leaves out altogether stays too. Keys that are neither rendered nor kept are removed, if a
-Job wrote them; keys that somebody else added stay.
+credential that the result leaves out altogether stays too, and is lost when somebody took it out. Keys that are neither
+rendered nor kept are removed, if a Job wrote them; keys that somebody else added stay.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from api.binding import keys_text, keys_told
 from api.labels import (
     ADOPT,
     DATABASE_UID,
+    KEYS,
     LABEL_CREDENTIALS,
     LABEL_DATABASE,
     MANAGED_BY,
@@ -81,6 +83,11 @@ class Present(NamedTuple):
         """The request that last wrote it; 0 when that cannot be told."""
         text = self.annotations.get(SEQUENCE, "")
         return int(text) if text.isascii() and text.isdecimal() else 0
+
+    @property
+    def kept(self) -> Mapping[str, bytes]:
+        """What it holds; a key that a Job wrote and that somebody took out is there without a value."""
+        return {**dict.fromkeys(keys_told(self.annotations.get(KEYS, "")), b""), **self.data}
 
 
 class Data(NamedTuple):
@@ -166,7 +173,7 @@ def merge(earlier: Result, later: Result) -> Result:
 
 
 def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Mapping[str, bytes]) -> Data:
-    """What the Secret will hold; `values` has `Result` and, if there is one, `Generated`; `kept` is what it holds.
+    """What the Secret will hold; `values` has `Result` and, if there is one, `Generated`; `kept`: see `Present.kept`.
 
     Raises Failure: TEMPLATE_INVALID with what the result has, CREDENTIALS_LOST or ALREADY_EXISTS.
     """
@@ -176,9 +183,13 @@ def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Map
     for text in texts:
         if not is_key(text.name):
             continue
-        if refers_to_empty(text.template, values) or _left_out(text, target, values):
-            if text.name in kept:
-                data[text.name] = kept[text.name]
+        left_out = _left_out(text, target, values)
+        if left_out or refers_to_empty(text.template, values):
+            if value := kept.get(text.name):
+                data[text.name] = value
+                continue
+            if left_out:
+                gone.append(text.name)
                 continue
             gone += (name for name in _credentials(text, target, values) if name not in gone)
         try:
@@ -223,6 +234,8 @@ def manifest(
     existing = present is not None and present.uid
     owned = present is None or not existing or target.owner.uid in present.owners
     annotations = {DATABASE_UID: spec.database.uid, SEQUENCE: str(spec.sequence)}
+    if keys := keys_text(data):
+        annotations[KEYS] = keys
     if spec.type == "rotate":
         annotations[ROTATED_AT] = rfc3339(now)
     elif present is not None and ROTATED_AT in present.annotations:

@@ -74,7 +74,7 @@ class SecretWriter:
         When the Secret changes in between, it is read and judged again; when it is gone, what it held is not.
         """
         for turn in range(_TURNS):
-            data = compose(self._present.data if self._present is not None else {})
+            data = compose(self._present.kept if self._present is not None else {})
             try:
                 patiently(lambda values=data.values: self._apply(values, dry_run=False), WRITE_SECONDS)  # type: ignore[misc]
             except ApiError as error:

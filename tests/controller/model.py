@@ -84,7 +84,7 @@ class Model:
     running_jobs: set[str] = field(default_factory=set)
     ended_jobs: set[str] = field(default_factory=set)
     accounts: set[str] = field(default_factory=set)
-    missing_since: datetime | None = None
+    missing_after: int | None = None
     witnessed: set[tuple[str, str]] = field(default_factory=set)
     """Uids of Databases that the controller saw go, each with that of its claim."""
     uids: int = 0
@@ -121,7 +121,7 @@ class Model:
             entries=tuple(self.entries),
             jobs=states,
             accounts=frozenset(self.accounts),
-            secret_missing_since=self.missing_since,
+            secret_missing_after=self.missing_after,
             witnessed=gone
             and held is not None
             and held.claim is not None
@@ -362,7 +362,8 @@ def happen(model: Model, action: Sequence[Any]) -> None:
         case ("probe", reason):
             model.learn(reason)
         case ("secret lost",):
-            model.missing_since = model.now
+            success = model.observe().ledger.last_success
+            model.missing_after = 0 if success is None else success.sequence
         case ("wait", seconds):
             model.now += timedelta(seconds=seconds)
             model.ask(SCHEDULE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 from api.reasons import Reason
 from controller.news import news_of_status, news_of_step
@@ -44,7 +43,7 @@ def test_release_adoption_and_recovery_are_told() -> None:
     assert lost.instance is not None
     lost = replace(lost, entries=(), instance=instance(calls=tuple(lost.instance.calls.items())))
     lost = after(after(lost, "create", Reason.JOB_LOST), "create", Reason.CREDENTIALS_LOST)
-    missing = replace(bound(), secret_missing_since=NOW + timedelta(minutes=1))
+    missing = replace(bound(), secret_missing_after=1)
     steps = [
         SetPhase(retained, "Released"),
         plan(observed(namesake=retained), NOW).step,

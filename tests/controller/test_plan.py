@@ -626,7 +626,7 @@ class TestRecovering:
         assert recoverable == [False, True, False]
 
     def test_a_missing_secret_is_written_again_once(self) -> None:
-        world = replace(bound(), secret_missing_since=NOW + timedelta(minutes=1))
+        world = replace(bound(), secret_missing_after=1)
         assert started(plan(world, NOW)) == ("create", "missing-secret")
 
         done = after(world, "create", Reason.SUCCEEDED, at=NOW + timedelta(minutes=2))

@@ -174,14 +174,14 @@ class TestFailedRotations:
         assert plan(running, NOW).verdict == plan(world, NOW).verdict
 
     def test_a_missing_secret_is_not_called_ready_while_it_is_written_again(self) -> None:
-        world = replace(bound(), secret_missing_since=NOW + timedelta(minutes=1))
+        world = replace(bound(), secret_missing_after=1)
         world = after(world, "create", None)
 
         assert verdict(plan(world, NOW)) == (False, ConditionReason.PROVISIONING)
 
     def test_a_missing_secret_is_written_again_though_a_rotation_failed(self) -> None:
         failed = rotated(bound(), "annotation:x", Reason.ENDPOINT_UNREACHABLE, called=False)
-        world = replace(failed, secret_missing_since=NOW + timedelta(minutes=1))
+        world = replace(failed, secret_missing_after=1)
 
         assert started(plan(world, NOW)) == ("create", "missing-secret")
 

@@ -31,15 +31,21 @@ def complete(database: Applied, old: dict[str, str]) -> dict[str, str] | None:
     return found if found.keys() == old.keys() and found["password"] not in ("", old["password"]) else None
 
 
-@pytest.mark.parametrize("how", ["deleted", "emptied"])
-def test_a_secret_that_somebody_destroyed_is_there_again(cluster: Cluster, examples: Examples, how: str) -> None:
+@pytest.mark.parametrize(
+    "left",
+    [None, {"data": None}, {"data": {"password": None}}, {"data": {"password": ""}}],
+    ids=["deleted", "emptied", "without its password", "with an empty password"],
+)
+def test_a_secret_that_somebody_destroyed_is_there_again(
+    cluster: Cluster, examples: Examples, left: dict[str, Any] | None
+) -> None:
     """With a password that works: the one that is lost is reset, because the database is this Database's own."""
     shop = examples.apply("shop")
     first = shop.wait_ready()
-    if how == "deleted":
+    if left is None:
         cluster.delete(SECRETS, shop.secret_name, shop.namespace)
     else:
-        cluster.patch(SECRETS, shop.secret_name, {"data": None}, shop.namespace)
+        cluster.patch(SECRETS, shop.secret_name, left, shop.namespace)
     second = eventually(lambda: complete(shop, first), "the Secret is whole again", 60)
 
     assert examples.site.login(second) == (first["username"], first["database"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.labels import DATABASE_UID, LABEL_CREDENTIALS, ROTATED_AT, SEQUENCE
+from api.labels import DATABASE_UID, KEYS, LABEL_CREDENTIALS, ROTATED_AT, SEQUENCE
 from api.reasons import Reason
 from provisioner_job import secret
 from provisioner_job.errors import Failure
@@ -137,6 +137,16 @@ class TestPassThrough:
     def test_a_credential_that_the_result_never_has_is_not_missed(self) -> None:
         assert composed({"host": "h"}) == {"host": b"h"}
 
+    def test_a_credential_that_the_result_leaves_out_and_that_somebody_took_out_is_lost(self) -> None:
+        """That the procedure ever gave one only the Secret can tell."""
+        metadata = {"uid": "a", "resourceVersion": "1", "annotations": {KEYS: "host,password"}}
+        for data in ({"host": "aA=="}, {"host": "aA==", "password": ""}):
+            with pytest.raises(Failure) as failure:
+                composed({"host": "h"}, dict(present(metadata=metadata, data=data).kept), recoverable=True)
+
+            assert reason_of(failure) is Reason.CREDENTIALS_LOST
+            assert "no password" in failure.value.message
+
     def test_another_key_that_the_result_leaves_out_goes(self) -> None:
         assert composed({"password": "p"}, {"host": b"old"}) == {"password": b"p"}
 
@@ -231,6 +241,13 @@ class TestLostCredentials:
 
         assert reason_of(failure) is Reason.TEMPLATE_INVALID
 
+    def test_one_that_somebody_emptied_is_lost_as_well(self) -> None:
+        for kept in ({"dsn": b""}, {"dsn": b"", "host": b"h"}):
+            with pytest.raises(Failure) as failure:
+                composed({"username": "u", "password": "", "host": "h"}, kept, to=target(DSN, HOST), recoverable=True)
+
+            assert reason_of(failure) is Reason.CREDENTIALS_LOST
+
     def test_other_credentials_can_be_declared(self) -> None:
         with pytest.raises(Failure) as failure:
             composed({"password": "", "token": ""}, to=target(credentials=("token",)))
@@ -285,6 +302,14 @@ class TestManifest:
 
         assert "ownerReferences" in secret.manifest(SPEC, TARGET, owned, {}, NOW)["metadata"]
         assert "ownerReferences" not in secret.manifest(SPEC, TARGET, present(), {}, NOW)["metadata"]
+
+    def test_it_notes_which_keys_it_has_a_value_for(self) -> None:
+        """So that one that is gone later can be told from one that never had any."""
+        data = {"password": b"p", "comment": b"", "host": b"h"}
+        metadata = secret.manifest(SPEC, TARGET, None, data, NOW)["metadata"]
+
+        assert metadata["annotations"][KEYS] == "host,password"
+        assert KEYS not in secret.manifest(SPEC, TARGET, None, {"comment": b""}, NOW)["metadata"]["annotations"]
 
     def test_a_rotation_is_dated_and_the_date_stays(self) -> None:
         rotation = spec(type="rotate", calls=(call("rotate"), call("create")))

@@ -1,0 +1,109 @@
+"""Secrets that somebody destroyed, wholly or in part: whole again, with credentials that work, and once only."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from api.binding import secret_name
+from api.labels import RETRY
+from api.resources import DATABASES, ROLES, SECRETS
+from tests.e2e.cluster import eventually
+from tests.e2e.proxy import Asked, Fault, Gate
+from tests.matrix.engines import Engine
+from tests.matrix.estate import NAMESPACE, Applied, Estate
+
+pytestmark = pytest.mark.integration
+
+Deed = Callable[[Applied], object]
+
+
+def deleted(database: Applied) -> None:
+    database.estate.client.delete(SECRETS, secret_name(database.name), namespace=NAMESPACE)
+
+
+def bereft(*keys: str, value: str | None) -> Deed:
+    """Takes keys out, or leaves them without a value."""
+
+    def deed(database: Applied) -> None:
+        patch = {"data": dict.fromkeys(keys, value)}
+        database.estate.client.patch(SECRETS, secret_name(database.name), patch, namespace=NAMESPACE)
+
+    return deed
+
+
+def without_its_role(database: Applied) -> None:
+    """The controller can look no more then, and Kubernetes collects what belongs to the Role."""
+    client, instance = database.estate.client, ((database.get() or {})["status"])["instance"]
+    client.delete(ROLES, instance, namespace=NAMESPACE)
+    eventually(lambda: database.secret() is None, "the Secret was collected")
+
+
+DEEDS: dict[str, Deed] = {
+    "deleted": deleted,
+    "password taken out": bereft("password", value=None),
+    "password emptied": bereft("password", value=""),
+    "what has the password in it emptied": bereft("uri", value=""),
+    "what the server tells again taken out": bereft("host", "username", value=None),
+    "without its Role": without_its_role,
+}
+
+
+class Looks(Gate):
+    """Counts the controller's looks at the Secret of one Database."""
+
+    def __init__(self, database: Applied) -> None:
+        self._secret = SECRETS.path(secret_name(database.name), namespace=NAMESPACE)
+        self.answers: list[int] = []
+
+    def answered(self, asked: Asked, status: int) -> Fault | None:
+        """How the API server answered."""
+        if (asked.method, asked.target.partition("?")[0]) == ("GET", self._secret):
+            self.answers.append(status)
+        return None
+
+
+def look(database: Applied, value: str) -> None:
+    """Ask for a look now: the rounds take an hour."""
+    patch = {"metadata": {"annotations": {RETRY: value}}}
+    database.estate.client.patch(DATABASES, database.name, patch, namespace=NAMESPACE)
+
+
+def whole(database: Applied, engine: Engine, keys: set[str]) -> bool:
+    secret = database.secret() or {}
+    assert {key for key, value in secret.items() if value} == keys, database.describe()
+    assert engine.refuses(secret) == ""
+    assert database.ready, database.describe()
+    return True
+
+
+@pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS.keys())
+def test_a_secret_that_somebody_destroyed_is_whole_again_when_asked_for(
+    estate: Estate, chance: random.Random, deed: Deed
+) -> None:
+    engine = chance.choice(estate.engines)
+    database = estate.apply(engine)
+    database.wait_settled("create")
+    keys = {key for key, value in (database.secret() or {}).items() if value}
+    deed(database)
+    look(database, "1")
+    eventually(lambda: whole(database, engine, keys), "the Secret is whole again", 60)
+    database.wait_settled("create")
+    mended = [(each["spec"]["type"], each["spec"]["request"]) for each in database.operations()]
+
+    assert mended[1] == ("create", "missing-secret")
+    assert mended[2:] in ([], [("rotate", "recovery")])
+
+    # Nothing is missed any more: asked once again, it is looked at, and nothing follows.
+    estate.way.gate = gate = Looks(database)
+    try:
+        look(database, "2")
+        eventually(lambda: gate.answers == [200], "it was looked at")
+    finally:
+        estate.way.gate = Gate()
+    database.delete()
+    database.wait_gone()
+    assert [each["spec"]["type"] for each in database.operations()] == [kind for kind, _ in mended] + ["delete"]
+    database.line.close()
