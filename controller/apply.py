@@ -136,6 +136,8 @@ class Applier:
         try:
             answer = self._client.patch(DATABASES, metadata.name, patch, namespace=metadata.namespace)
         except NotFound:
+            # An earlier answer got lost: its last finalizer is off, and it is gone.
+            self._world.forget_database(database)
             return
         self._world.remember_database(answer)
 
@@ -230,7 +232,9 @@ class Applier:
         try:
             answer = self._client.create(OPERATIONS, operation_manifest(self._owned(spec), self._settings.namespace))
         except KubeError:
-            self._slots.release(endpoint, name)
+            # Its answer may have got lost, and a watch have brought what was made.
+            if self._world.operations.get(name, self._settings.namespace) is None:
+                self._slots.give_back(endpoint, turn)
             raise
         self._world.operations.remember(answer)
 

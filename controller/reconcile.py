@@ -47,6 +47,7 @@ class Reconciler:
         self._recorder = Recorder(client, settings.pod)
         self.queue: Queue[Key] = Queue()
         self._leading = threading.Event()
+        self._marking = threading.Lock()
         world.operations.on_change(self._operation_changed)
         world.jobs.on_change(self._job_changed)
         metrics.watch(world, self.queue, self._slots)
@@ -79,10 +80,14 @@ class Reconciler:
                 self.queue.done(key)
 
     def _reconcile(self, key: Key) -> None:
-        for orphan in self._world.orphans(key):
-            if orphan.phase != "Released" and self._is_gone(orphan):
-                self._pass(key, orphan)
-        self._pass(key, None)
+        try:
+            for orphan in self._world.orphans(key):
+                if orphan.phase != "Released" and self._is_gone(orphan):
+                    self._pass(key, orphan)
+            self._pass(key, None)
+        finally:
+            for next_key in self._slots.settle(key):
+                self.queue.add(next_key)
 
     def _is_gone(self, instance: DatabaseInstance) -> bool:
         """Ask the API server itself: a cache that lags must not have a database deleted."""
@@ -103,13 +108,10 @@ class Reconciler:
     def _pass(self, key: Key, orphan: DatabaseInstance | None) -> None:
         observed = self._observe(key, orphan)
         told = False
-        endpoints = set()
         try:
             for _ in range(MOST_STEPS):
                 now = datetime.now(UTC)
                 decided = plan(observed, now)
-                if observed.endpoint is not None:
-                    endpoints.add(observed.endpoint.metadata.name)
                 if not told and _can_wait(decided):
                     # What the user waits for comes before what is only tidy.
                     self._tell(observed, decided.verdict, now)
@@ -122,17 +124,13 @@ class Reconciler:
                 if news is not None and observed.database is not None:
                     self._recorder.record(observed.database, DATABASES, news)
                 observed = self._observe(key, orphan)
-            log.error("plan does not converge", extra={"database": "/".join(key)})
+            raise RuntimeError(f"the plan does not converge in {MOST_STEPS} writes")
         except NoSlot as wait:
             self._tell(observed, _waiting(decided), datetime.now(UTC))
             self.queue.add_after(key, wait.seconds)
         except (Forbidden, Invalid) as error:
             self._tell(observed, stalled(ConditionReason.KUBERNETES_REFUSED, error.message), datetime.now(UTC))
             raise
-        finally:
-            for endpoint in endpoints:
-                if (next_key := self._slots.settle(endpoint, key)) is not None:
-                    self.queue.add(next_key)
 
     def _look_again(self, key: Key, decided: Plan, now: datetime) -> None:
         if decided.look_again is not None:
@@ -162,7 +160,7 @@ class Reconciler:
         entry = new or old
         if entry is None:
             return
-        self._mark(entry.endpoint, entry.name, new)
+        self._mark(entry.endpoint, entry.name)
         if new is not None and not new.running and old is not None and old.running and self._leading.is_set():
             self._metrics.ended(new)
             _audit(new)
@@ -173,15 +171,20 @@ class Reconciler:
             return
         entry = self._world.operations.get(job.metadata.name, self._namespace)
         if entry is not None:
-            self._mark(entry.endpoint, entry.name, entry)
+            self._mark(entry.endpoint, entry.name)
 
-    def _mark(self, endpoint: str, operation: str, entry: Entry | None) -> None:
+    def _mark(self, endpoint: str, operation: str) -> None:
         """A slot is taken while an Operation waits for its Job, and until Kubernetes calls that Job finished."""
-        job = self._world.jobs.get(operation, self._namespace)
-        active = job is not None and not job.finished
-        if entry is not None and (entry.running or active):
-            self._slots.occupy(endpoint, operation)
-        elif (next_key := self._slots.release(endpoint, operation)) is not None:
+        # Operations and Jobs have a watch each: who looked before the other's change must not have the last word.
+        with self._marking:
+            entry = self._world.operations.get(operation, self._namespace)
+            job = self._world.jobs.get(operation, self._namespace)
+            active = job is not None and not job.finished
+            if entry is not None and (entry.running or active):
+                self._slots.occupy(endpoint, operation)
+                return
+            next_key = self._slots.release(endpoint, operation)
+        if next_key is not None:
             self.queue.add(next_key)
 
 

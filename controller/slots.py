@@ -65,7 +65,8 @@ class _Lane:
 @dataclass(slots=True)
 class _Endpoint:
     occupied: set[str] = field(default_factory=set)
-    granted: set[Key] = field(default_factory=set)
+    kept: set[Key] = field(default_factory=set)
+    """Whom a slot that became free is kept for, until they have been handled."""
     deletions: _Lane = field(default_factory=_Lane)
     others: _Lane = field(default_factory=_Lane)
     deletion_next: bool = True
@@ -89,6 +90,8 @@ class Slots:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._endpoints: dict[str, _Endpoint] = {}
+        self._kept: dict[Key, set[str]] = {}
+        """Where a slot is kept for whom: a Database may be gone, or elsewhere, when its turn comes."""
 
     def request(self, endpoint: str, turn: Turn, limits: Limits, now: float) -> float | None:
         """Ask for a slot at `now` (monotonic seconds).
@@ -104,9 +107,9 @@ class Slots:
                 state.starts.popleft()
             if limits.per_minute and len(state.starts) >= limits.per_minute:
                 return WINDOW - (now - state.starts[0])
-            if turn.key in state.granted:
-                state.granted.discard(turn.key)
-            elif len(state.occupied) + len(state.granted) >= limits.jobs:
+            if turn.key in state.kept:
+                self._let_go(endpoint, turn.key)
+            elif len(state.occupied) + len(state.kept) >= limits.jobs:
                 state.lane(turn).push(turn.key)
                 return WINDOW
             state.lane(turn).discard(turn.key)
@@ -114,6 +117,15 @@ class Slots:
             if limits.per_minute:
                 state.starts.append(now)
             return None
+
+    def give_back(self, endpoint: str, turn: Turn) -> None:
+        """The slot that was granted has no Operation after all: it is kept for the same key until `settle`."""
+        with self._lock:
+            state = self._endpoints[endpoint]
+            state.occupied.discard(turn.operation)
+            if state.starts:
+                state.starts.pop()
+            self._keep(endpoint, turn.key)
 
     def occupy(self, endpoint: str, operation: str) -> None:
         """`operation` has, or is about to have, a Job that runs."""
@@ -127,25 +139,33 @@ class Slots:
             if state is None or operation not in state.occupied:
                 return None
             state.occupied.discard(operation)
-            return self._grant(state)
+            return self._grant(endpoint)
 
-    def settle(self, endpoint: str, key: Key) -> Key | None:
-        """`key` was handled: a slot that was kept for it and that it did not take goes to the key returned."""
+    def settle(self, key: Key) -> list[Key]:
+        """`key` was handled: slots that were kept for it and that it did not take go to the keys returned."""
         with self._lock:
-            state = self._endpoints.get(endpoint)
-            if state is None or key not in state.granted:
-                return None
-            state.granted.discard(key)
-            return self._grant(state)
+            endpoints = sorted(self._kept.get(key, ()))
+            for endpoint in endpoints:
+                self._let_go(endpoint, key)
+            return [granted for endpoint in endpoints if (granted := self._grant(endpoint)) is not None]
 
     def occupied(self) -> dict[str, int]:
         """Running Jobs by endpoint."""
         with self._lock:
             return {name: len(state.occupied) for name, state in self._endpoints.items()}
 
-    @staticmethod
-    def _grant(state: _Endpoint) -> Key | None:
-        key = state.next()
+    def _grant(self, endpoint: str) -> Key | None:
+        key = self._endpoints[endpoint].next()
         if key is not None:
-            state.granted.add(key)
+            self._keep(endpoint, key)
         return key
+
+    def _keep(self, endpoint: str, key: Key) -> None:
+        self._endpoints[endpoint].kept.add(key)
+        self._kept.setdefault(key, set()).add(endpoint)
+
+    def _let_go(self, endpoint: str, key: Key) -> None:
+        self._endpoints[endpoint].kept.discard(key)
+        self._kept[key].discard(endpoint)
+        if not self._kept[key]:
+            del self._kept[key]

@@ -226,6 +226,11 @@ class World:
             if cache.watches(manifest["metadata"]["namespace"]):
                 cache.remember(manifest)
 
+    def forget_database(self, gone: Database) -> None:
+        """Drop a Database of which the API server has just said that it is gone."""
+        for cache in self.databases:
+            cache.forget(gone)
+
     def databases_by(self, index: str, value: Hashable) -> list[Database]:
         """Databases of an endpoint or a namespace."""
         return [database for cache in self.databases for database in cache.by(index, value)]

@@ -73,7 +73,36 @@ def test_a_slot_that_was_not_taken_goes_to_the_next() -> None:
     slots.request("main", turn("a", "3"), ONE, 0.0)
     slots.release("main", "a-1")
 
-    assert slots.settle("main", ("a", "2")) == ("a", "3")
+    assert slots.settle(("a", "2")) == [("a", "3")]
+
+
+def test_a_slot_that_is_kept_for_whoever_is_gone_goes_to_the_next() -> None:
+    """Who was deleted while waiting has no endpoint any more, and asks for nothing."""
+    slots = Slots()
+    slots.request("main", turn("a", "1"), ONE, 0.0)
+    slots.request("main", turn("a", "deleted"), ONE, 0.0)
+    slots.release("main", "a-1")
+
+    assert slots.settle(("a", "deleted")) == []
+    assert slots.request("main", turn("a", "2"), ONE, 0.0) is None
+
+
+def test_a_slot_whose_operation_was_not_made_goes_to_the_next_when_its_key_has_been_handled() -> None:
+    slots = Slots()
+    slots.request("main", turn("a", "1"), ONE, 0.0)
+    slots.request("main", turn("a", "2"), ONE, 0.0)
+    slots.give_back("main", turn("a", "1"))
+
+    assert slots.settle(("a", "1")) == [("a", "2")]
+    assert slots.request("main", turn("a", "2"), ONE, 0.0) is None
+
+
+def test_a_start_that_did_not_come_about_is_none_of_the_minute() -> None:
+    slots, limits = Slots(), Limits(jobs=9, per_minute=1)
+    slots.request("main", turn("a", "1"), limits, 0.0)
+    slots.give_back("main", turn("a", "1"))
+
+    assert slots.request("main", turn("a", "1"), limits, 1.0) is None
 
 
 def test_a_minute_bears_as_many_starts_as_the_endpoint_says() -> None:

@@ -138,10 +138,10 @@ class Applied:
             return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
         return None
 
-    def again(self) -> None:
-        """Ask for it: the first time, or once more after it was deleted."""
+    def again(self, endpoint: str = "") -> None:
+        """Ask for it: the first time, or once more after it was deleted. `endpoint`: not its own."""
         metadata = {"name": self.name, "namespace": NAMESPACE}
-        self.estate.client.create(DATABASES, {"metadata": metadata, "spec": {"endpoint": self.name}})
+        self.estate.client.create(DATABASES, {"metadata": metadata, "spec": {"endpoint": endpoint or self.name}})
 
     def rotate(self, value: str = "now") -> None:
         """Ask for a rotation; once for each value."""
