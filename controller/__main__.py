@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"the controller cannot start: {error}\n")
         return 2
     logs.configure(settings.log_level)
-    client, metrics, stop = Client.from_environment(), Metrics(), threading.Event()
+    client, metrics, stop = Client.from_environment(settings.request_seconds), Metrics(), threading.Event()
     world = World(client, settings.namespace, settings.watch_namespaces)
     reconciler = Reconciler(client, world, settings, metrics)
     chores = Chores(client, world, settings, metrics)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Self
 
+from kube.client import REQUEST_TIMEOUT
+
 
 class SettingsError(ValueError):
     """The environment lacks something or contradicts itself; the message names every fault."""
@@ -76,6 +78,8 @@ class Settings:
     inspect_secrets: timedelta
     """In how long every user's Secret is looked at once."""
     allow_insecure_endpoints: bool
+    request_seconds: int
+    """How long to wait for an answer of the API server."""
     metrics_port: int
 
     @classmethod
@@ -103,6 +107,7 @@ class Settings:
             keep_operations_least=read.number("DBAAS_KEEP_OPERATIONS_LEAST", 20),
             inspect_secrets=timedelta(seconds=read.number("DBAAS_INSPECT_SECRETS_SECONDS", 3600)),
             allow_insecure_endpoints=read.text("DBAAS_ALLOW_INSECURE_ENDPOINTS", "false") == "true",
+            request_seconds=read.number("DBAAS_REQUEST_SECONDS", int(REQUEST_TIMEOUT)),
             metrics_port=read.number("DBAAS_METRICS_PORT", 9090),
         )
         read.finish()

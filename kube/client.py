@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -23,7 +24,16 @@ from kube.errors import Gone, Unavailable, error_from_response
 CONNECT_TIMEOUT = 5.0
 """Seconds to a connection."""
 REQUEST_TIMEOUT = 30.0
-"""Seconds to an answer; a watch has its own."""
+"""Seconds to an answer, or to the beginning of a watch's."""
+KEEPALIVE = (
+    # A watch hears nothing for minutes: that its other end has vanished is noticed after one.
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+)
+"""Options of a socket: level, name, value."""
 FIELD_MANAGER = "kubernetes-dbaas"
 PAGE = 500
 """Objects a list request brings at a time."""
@@ -38,22 +48,24 @@ class Client:
     Every method raises a `KubeError`; none retries.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, request_seconds: float = REQUEST_TIMEOUT) -> None:
         # Retries belong to the queue, which knows what is being done; a hidden one would repeat a create.
         configuration.retries = False
         configuration.connection_pool_maxsize = 64
+        configuration.socket_options = list(KEEPALIVE)
+        self._request_seconds = request_seconds
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)
 
     @classmethod
-    def from_environment(cls) -> Self:
+    def from_environment(cls, request_seconds: float = REQUEST_TIMEOUT) -> Self:
         """Connect as the Pod's ServiceAccount, else as `$KUBECONFIG` or `~/.kube/config` says."""
         configuration = Configuration()
         try:
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException:
             config.load_kube_config(client_configuration=configuration)
-        return cls(configuration)
+        return cls(configuration, request_seconds)
 
     def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Object:
         """Read one object; NotFound if there is none."""
@@ -152,8 +164,11 @@ class Client:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
         }
-        # The server's timeout ends a healthy watch; the client's ends one whose connection died unnoticed.
-        response = self._send("GET", resource.path(namespace=namespace), query, None, read_timeout=seconds + 15)
+        response = self._send("GET", resource.path(namespace=namespace), query, None)
+        # It begins at once, or not at all. Then the server's timeout ends a healthy one; the client's, one that fell
+        # silent on a connection that lives.
+        if (connection := response.response.connection) is not None and connection.sock is not None:
+            connection.sock.settimeout(seconds + 15)
         try:
             for line in _lines(response.response.stream(amt=None)):
                 event = json.loads(line)
@@ -190,7 +205,6 @@ class Client:
         query: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
         content_type: str = "application/json",
-        read_timeout: float = REQUEST_TIMEOUT,
     ) -> Any:
         url = self._configuration.host + path
         if query := {key: value for key, value in (query or {}).items() if value}:
@@ -202,7 +216,7 @@ class Client:
             headers["Content-Type"] = content_type
         try:
             response = self._rest.request(
-                method, url, headers=headers, body=body, _request_timeout=(CONNECT_TIMEOUT, read_timeout)
+                method, url, headers=headers, body=body, _request_timeout=(CONNECT_TIMEOUT, self._request_seconds)
             )
         except (HTTPError, OSError) as error:
             raise Unavailable(f"the API server cannot be reached: {type(error).__name__}") from error

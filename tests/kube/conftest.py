@@ -10,7 +10,7 @@ import pytest
 from kubernetes import config
 from kubernetes.client.configuration import Configuration
 
-from kube.client import Client
+from kube.client import REQUEST_TIMEOUT, Client
 from tests.chart.apiserver import TOKEN, ApiServer, running_api_server
 from tests.e2e.controllers import kubeconfig_of
 from tests.e2e.proxy import Proxy
@@ -38,13 +38,23 @@ def way(server: ApiServer) -> Iterator[Proxy]:
 @pytest.fixture
 def client(way: Proxy, tmp_path: Path) -> Client:
     """A client that goes this way."""
-    kubeconfig = tmp_path / "kubeconfig"
+    return _client(_kubeconfig(way, tmp_path))
+
+
+@pytest.fixture
+def hasty(way: Proxy, tmp_path: Path) -> Client:
+    """One that goes this way, and waits no more than a second for an answer."""
+    return _client(_kubeconfig(way, tmp_path), 1.0)
+
+
+def _kubeconfig(way: Proxy, folder: Path) -> Path:
+    kubeconfig = folder / "kubeconfig"
     # YAML contains JSON.
     kubeconfig.write_text(json.dumps(kubeconfig_of(way.url, TOKEN)))
-    return _client(kubeconfig)
+    return kubeconfig
 
 
-def _client(kubeconfig: Path) -> Client:
+def _client(kubeconfig: Path, request_seconds: float = REQUEST_TIMEOUT) -> Client:
     configuration = Configuration()
     config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
-    return Client(configuration)
+    return Client(configuration, request_seconds)
