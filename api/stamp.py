@@ -8,7 +8,7 @@ The webhook alone writes it; users cannot (`webhook/mutation.py`). Pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 USER_LIMIT = 512
@@ -17,9 +17,13 @@ GROUP_LIMIT = 128
 """Characters of a group's name; a longer one is left out, because half a name is somebody else's."""
 GROUPS = 16
 """How many groups are taken down, the first by name."""
+NAMED_GROUPS = 64
+"""How many of those that some policy names, which go before all others."""
 _EVERYBODYS = ("system:authenticated", "system:unauthenticated")
 _ACCOUNTS = "system:serviceaccounts"
 """The groups that say of a ServiceAccount what its user name says already."""
+_ACCOUNT = "system:serviceaccount:"
+_ANONYMOUS = "system:anonymous"
 
 
 class Stamp(NamedTuple):
@@ -37,12 +41,26 @@ class Stamp(NamedTuple):
     """The AdmissionReview's uid: also in the webhook's log and in the API server's audit annotations."""
 
     @classmethod
-    def of(cls, user: str, groups: Iterable[str], time: str, review: str) -> Self:
-        """The stamp of a request, within the limits."""
+    def of(cls, user: str, groups: Iterable[str], time: str, review: str, named: Container[str] = ()) -> Self:
+        """The stamp of a request, within the limits; `named` are the groups that policies ask for."""
         telling = sorted({group for group in groups if group not in _EVERYBODYS and not group.startswith(_ACCOUNTS)})
-        kept = tuple(group for group in telling if len(group) <= GROUP_LIMIT)[:GROUPS]
+        asked = [group for group in telling if group in named][:NAMED_GROUPS]
+        others = [group for group in telling if group not in named and len(group) <= GROUP_LIMIT]
+        kept = tuple(sorted(asked + others[: max(GROUPS - len(asked), 0)]))
         short = user if len(user) <= USER_LIMIT else user[: USER_LIMIT - 1] + "…"
         return cls(short, kept, len(telling) - len(kept), time, review)
+
+    @property
+    def all_groups(self) -> tuple[str, ...]:
+        """`groups`, and those that follow from the user's name and are not taken down."""
+        if not self.user:
+            return ()
+        if self.user == _ANONYMOUS:
+            return (*self.groups, _EVERYBODYS[1])
+        namespace, found, _ = self.user.removeprefix(_ACCOUNT).partition(":")
+        is_account = found and self.user.startswith(_ACCOUNT)
+        accounts = (_ACCOUNTS, f"{_ACCOUNTS}:{namespace}") if is_account else ()
+        return (*self.groups, *accounts, _EVERYBODYS[0])
 
     @classmethod
     def read(cls, text: str) -> Self:

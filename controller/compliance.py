@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint
 from api.labels import REQUESTED_BY
 from api.reasons import ConditionReason
+from api.resources import DATABASES
 from api.stamp import Stamp
 from controller.occupancy import Member, Place, Where
 from policy.evaluation import Violation, concerns, reconsidered
@@ -118,16 +119,17 @@ def _closed(database: Database, around: Surroundings) -> Iterable[Violation]:
 def _question(database: Database, around: Surroundings, usage: Usage) -> Question:
     metadata = database.metadata
     stamp = Stamp.read(metadata.annotations.get(REQUESTED_BY, ""))
+    manifest = _manifest(database)
     return Question(
         # A claim is made for a new Database; what exists is judged as if it were applied again.
         operations=frozenset({"UPDATE" if around.claimed else "CREATE"}),
         name=metadata.name,
         namespace=metadata.namespace,
         user=stamp.user,
-        groups=(*stamp.groups, "system:authenticated") if stamp.user else (),
+        groups=stamp.all_groups,
         dry_run=False,
-        object=_manifest(database),
-        old={},
+        object=manifest,
+        old=manifest if around.claimed else {},
         labels=around.labels,
         endpoint=around.endpoint,
         cls=around.cls,
@@ -147,7 +149,12 @@ def _manifest(database: Database) -> dict[str, Any]:
         "finalizers": list(metadata.finalizers),
     }
     present = {key: value for key, value in told.items() if value}
-    return {"metadata": present, "spec": dict(database.spec)}
+    return {
+        "apiVersion": DATABASES.api_version,
+        "kind": DATABASES.kind,
+        "metadata": present,
+        "spec": dict(database.spec),
+    }
 
 
 @dataclass(frozen=True, slots=True)

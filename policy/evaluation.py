@@ -133,10 +133,12 @@ def _demands(
     for name, rule in policy.params.items():
         for message in _parameter(rule, given.get(name), defaults.get(name), _knows(question, name)):
             yield _violation(policy, f"spec.params.{name}", message)
-    confirmed = annotations.get(CONFIRM_DELETE) == question.name
-    if policy.deletion_protection == "Required" and not spec.get("deletionProtection") and not confirmed:
-        message = f"requires it; set it to true, or to delete, annotate {CONFIRM_DELETE} with the Database's name"
-        yield _violation(policy, "spec.deletionProtection", message)
+    if policy.deletion_protection == "Required" and not spec.get("deletionProtection"):
+        # What is only being created has nothing to delete that could be confirmed.
+        created = question.operation == "CREATE"
+        if created or annotations.get(CONFIRM_DELETE) != question.name:
+            cure = "" if created else f", or to delete, annotate {CONFIRM_DELETE} with the Database's name"
+            yield _violation(policy, "spec.deletionProtection", f"requires it; set it to true{cure}")
     if policy.maximum_age is not None:
         every = (spec.get("rotation") or {}).get("every")
         if every is None or parse_duration(every) > policy.maximum_age:
@@ -216,7 +218,10 @@ def _expressions(policies: list[DatabasePolicy], question: Question, object_: Ma
     for (policy, rule), answer in zip(rules, answers, strict=True):
         if answer is None:
             continue
-        message = answer.text or rule.message or f"asks for {rule.expression}"
+        # One line: the API server drops a warning that has more.
+        expression = " ".join(rule.expression.split())
+        message = answer.text or rule.message or f"asks for {expression}"
         if answer.error:
-            message = f"cannot be evaluated ({answer.error}); ask its author to mend it: {rule.expression}"
+            reason = " ".join(answer.error.split())
+            message = f"cannot be evaluated ({reason}); ask its author to mend it: {expression}"
         yield _violation(policy, rule.field_path, message)

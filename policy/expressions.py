@@ -21,6 +21,8 @@ _ENVIRONMENT = cel.NewEnv(
     extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
 )
 _FAULT = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What would move a terminal's cursor, change its colours, end a line or turn the direction of writing."""
 _BOOLEAN = (cel.Type.BOOL, cel.Type.DYN)
 _TEXT = (cel.Type.STRING, cel.Type.DYN)
 
@@ -43,12 +45,13 @@ class Inputs:
         return answer
 
     def text(self, expression: str) -> str:
-        """What `expression` gives, if that is one line of text; "" otherwise."""
+        """What `expression` gives, if that is one line of text that can be printed; "" otherwise."""
         try:
             value = _compiled(expression).eval(self._activation)
-            return str(value.value()) if value.type() == cel.Type.STRING and "\n" not in value.value() else ""
         except (ExpressionError, RuntimeError):
             return ""
+        text = str(value.value()).strip() if value.type() == cel.Type.STRING else ""
+        return "" if _UNPRINTABLE.search(text) else text
 
     def _evaluated(self, expression: str) -> Any:
         try:

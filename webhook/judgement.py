@@ -53,7 +53,7 @@ class Judge:
         if request.kind != DATABASES.kind or request.operation not in ("CREATE", "UPDATE"):
             return Verdict()
         defaults = policies.defaults(request, self._world) if request.operation == "CREATE" else {}
-        wanted = mutated(request, defaults, self._clock())
+        wanted = mutated(request, defaults, self._clock(), policies.groups_named(self._world))
         # The stamp names the review; this is how the API server's audit log does too.
         return Verdict(patch=tuple(difference(request.object, wanted)), audit={"review": request.uid})
 

@@ -7,7 +7,7 @@ and what does not have the right one is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,14 +28,16 @@ from webhook.review import Manifest, Request
 _STAMP_OF = {ROTATE: ROTATE_REQUESTED_BY, RETRY: RETRY_REQUESTED_BY, ADOPT: ADOPT_REQUESTED_BY}
 
 
-def mutated(request: Request, defaults: Mapping[str, str], now: datetime) -> Manifest:
+def mutated(request: Request, defaults: Mapping[str, str], now: datetime, named: Container[str] = ()) -> Manifest:
     """The Database of a CREATE or UPDATE as it should be stored; `defaults` are its class's, by parameter.
+
+    `named` are the groups that policies ask for: of somebody with many groups, the stamp has these in any case.
 
     Idempotent: an object that went through it once comes out as it is.
     """
     if request.terminating or not _well_formed(request.object):
         return request.object
-    stamp = Stamp.of(request.user, request.groups, now.strftime("%Y-%m-%dT%H:%M:%SZ"), request.uid).text()
+    stamp = Stamp.of(request.user, request.groups, now.strftime("%Y-%m-%dT%H:%M:%SZ"), request.uid, named).text()
     if request.operation == "CREATE":
         return _created(request, defaults, stamp)
     return _updated(request, stamp) if _well_formed(request.old) else request.object

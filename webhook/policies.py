@@ -44,6 +44,11 @@ def defaults(request: Request, world: World) -> dict[str, str]:
     return defaults_for(world.policies(), _question(request, world))
 
 
+def groups_named(world: World) -> frozenset[str]:
+    """The groups that some policy is about: what the controller must know of a requester to judge again."""
+    return frozenset(group for policy in world.policies() for group in policy.match.groups)
+
+
 def _question(request: Request, world: World) -> Question:
     manifest = request.object or request.old
     spec = manifest.get("spec")

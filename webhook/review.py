@@ -154,7 +154,7 @@ def _invalid(request: Request, faults: Sequence[Fault]) -> dict[str, Any]:
 
 def _json(body: bytes) -> Any:
     try:
-        parsed = json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
+        parsed = json.loads(body.decode(), parse_constant=_refuse_constant, object_pairs_hook=_distinct)
         if b"\\u" in body:
             # Half a surrogate pair is JSON, but no text: it could be neither logged nor answered.
             json.dumps(parsed, ensure_ascii=False).encode()

@@ -50,6 +50,10 @@ class _Answer:
     def sendall(self, data: bytes) -> None:
         self.sent += data
 
+    def gettimeout(self) -> float:
+        """Asked for before gunicorn answers what is no HTTP; 0: it need not be changed."""
+        return 0.0
+
 
 class ReviewWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     """Serves until its process is told to end, then answers what it has begun to receive."""

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.stamp import GROUP_LIMIT, GROUPS, USER_LIMIT, Stamp
+from api.stamp import GROUP_LIMIT, GROUPS, NAMED_GROUPS, USER_LIMIT, Stamp
 
 TIME = "2026-11-21T10:13:10Z"
 names = st.text(min_size=1, max_size=600)
@@ -38,6 +38,27 @@ def test_a_stamp_stays_small_and_says_what_it_left_out() -> None:
     assert stamp.groups == tuple(groups[:GROUPS])
     assert stamp.groups_omitted == 501 - GROUPS
     assert len(stamp.text()) < 4096
+
+
+def test_groups_that_policies_name_are_taken_down_first() -> None:
+    many = [f"g{number:04}" for number in range(500)]
+    long = "z" * (GROUP_LIMIT + 1)
+
+    stamp = Stamp.of("carol", [*many, long, "g0400"], TIME, "u", {long, "g0400", "of-somebody-else"})
+
+    assert set(stamp.groups) == {long, "g0400", *many[: GROUPS - 2]}
+    assert len(Stamp.of("carol", many, TIME, "u", set(many)).groups) == NAMED_GROUPS
+
+
+def test_groups_that_follow_from_a_name_are_known_without_being_taken_down() -> None:
+    everybody = "system:authenticated"
+    accounts = ("system:serviceaccounts", "system:serviceaccounts:ci")
+
+    assert Stamp.of("alice", ["team-a", everybody], TIME, "u").all_groups == ("team-a", everybody)
+    assert Stamp.of("system:serviceaccount:ci:deployer", accounts, TIME, "u").all_groups == (*accounts, everybody)
+    assert Stamp.of("system:anonymous", (), TIME, "u").all_groups == ("system:unauthenticated",)
+    assert Stamp("system:serviceaccount:").all_groups == (everybody,)
+    assert Stamp().all_groups == ()
 
 
 def test_the_plain_name_of_earlier_stamps_is_still_read() -> None:

@@ -343,6 +343,33 @@ def test_whom_a_policy_is_about_is_read_from_the_stamp(cluster: Cluster) -> None
     assert [name for name in (*stamps, "nobodys") if cluster.judged(name).denied] == ["bobs", "interns"]
 
 
+def test_a_quota_for_service_accounts_is_kept_though_their_groups_are_in_no_stamp(cluster: Cluster) -> None:
+    cluster.policy(match={"groups": ["system:serviceaccounts:ci"]}, quota={"perNamespace": 1})
+    stamp = Stamp.of("system:serviceaccount:ci:deployer", ["system:serviceaccounts:ci"], "", "")
+    for name in "abc":
+        cluster.database(name, metadata={"annotations": {REQUESTED_BY: stamp.text()}})
+
+    assert cluster.settle() == ["a"]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "request.operation != 'UPDATE' || object.metadata.labels.team == oldObject.metadata.labels.team",
+        "oldObject == null || oldObject.kind == object.kind && oldObject.apiVersion == 'dbaas.bedag.ch/v1'",
+    ],
+)
+def test_what_exists_is_judged_as_applied_again_so_what_may_not_change_has_not(
+    cluster: Cluster, expression: str
+) -> None:
+    cluster.policy(validations=[{"expression": expression}])
+    cluster.database("a", metadata={"labels": {"team": "x"}})
+    before = cluster.judged("a").violations
+    cluster.claim("a")
+
+    assert (before, cluster.judged("a").violations) == ((), ())
+
+
 def test_what_concerns_creations_alone_is_nothing_to_what_exists(cluster: Cluster) -> None:
     cluster.policy("new", match={"operations": ["CREATE"]}, allowedEndpoints=["spare"])
     cluster.policy("turning", match={"operations": ["ROTATE", "DELETE"]}, validations=[{"expression": "false"}])

@@ -108,6 +108,27 @@ def test_clients_that_stop_halfway_take_no_thread_and_are_left(webhook: Webhook,
         eventually(lambda: all(gone(client) for client in clients))
 
 
+NO_REQUESTS = {
+    "no HTTP": b"hello webhook\r\n\r\n",
+    "a version that there is not": b"GET /healthz HTTP/9.9\r\nHost: webhook\r\n\r\n",
+    "two lengths": REQUEST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x",
+    "a negative length": REQUEST + b"Content-Length: -2\r\n\r\n{}",
+    "too many headers": REQUEST + b"".join(b"X-%d: a\r\n" % number for number in range(200)) + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("what", NO_REQUESTS)
+def test_what_is_no_request_is_told_so_and_left(webhook: Webhook, what: str) -> None:
+    trust = ssl.create_default_context(cafile=webhook.authority.file)
+    plain = socket.create_connection(("127.0.0.1", webhook.port), timeout=PATIENCE)
+    with contextlib.closing(trust.wrap_socket(plain, server_hostname="127.0.0.1")) as client:
+        client.sendall(NO_REQUESTS[what])
+        answer = client.recv(4096)
+
+        assert answer.startswith(b"HTTP/1.1 4"), answer
+        assert gone(client)
+
+
 def test_large_bodies_that_never_come_leave_room_for_reviews(webhook: Webhook) -> None:
     """Memory is promised to few of them."""
     trust = ssl.create_default_context(cafile=webhook.authority.file)

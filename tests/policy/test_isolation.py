@@ -65,6 +65,16 @@ def test_a_message_that_takes_too_much_is_an_error_too(evaluator: Evaluator) -> 
     assert "it took more than" in found.error
 
 
+@pytest.mark.parametrize(
+    "text", ["", "   ", "two\\nlines", "a\\rb", "\\u001b[31mred", "\\u0085", "abc\\u202edef", "a\\u2028b"]
+)
+def test_a_message_that_is_no_line_of_text_is_none(evaluator: Evaluator, text: str) -> None:
+    """Users' own values may be in it, and it is printed on others' terminals."""
+    (found,) = evaluator.judge(SMALL, [Validation("false", message_expression=f"'{text}'")], "shop")
+
+    assert found == Answer()
+
+
 def test_a_thousand_expressions_are_answered_at_once(evaluator: Evaluator) -> None:
     rules = [Validation(f"object.params.p0 == 'b' || {number} < 0") for number in range(1000)]
 

@@ -137,6 +137,8 @@ MALFORMED: list[tuple[bytes, str]] = [
     (b"{", "the body is not JSON in UTF-8"),
     (b"\xff", "the body is not JSON in UTF-8"),
     (b'"\\ud800"', "the body is not JSON in UTF-8"),
+    ('{"a": "\\ud800"}'.encode("utf-16"), "the body is not JSON in UTF-8"),
+    (b"\xef\xbb\xbf{}", "the body is not JSON in UTF-8"),
     (b'{"a": NaN}', "the body is not JSON in UTF-8"),
     (b'{"a": 1, "b": {"c": 1, "\\u0063": 2}}', "the body has a key twice in one object"),
     (b"[" * 100_000, "the body is not JSON in UTF-8"),

@@ -42,6 +42,13 @@ def updated(old: Json, new: Json, user: str = "bob") -> Json:
     return dict(mutated(a_request("UPDATE", new, old, user), {}, NOW))
 
 
+def test_of_many_groups_those_that_policies_name_are_stamped() -> None:
+    request = read_review(json.dumps(review("CREATE", database(), groups=[f"g{n:03}" for n in range(99)])).encode())
+
+    assert "g098" not in stamp_of(dict(mutated(request, {}, NOW))).groups
+    assert "g098" in stamp_of(dict(mutated(request, {}, NOW, {"g098"}))).groups
+
+
 def stamp_of(stored: Json, key: str = REQUESTED_BY) -> Stamp:
     return Stamp.read(stored["metadata"]["annotations"][key])
 

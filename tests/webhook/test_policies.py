@@ -42,6 +42,12 @@ def rule(expression: str, **more: str) -> list[Json]:
         ({"validations": rule("object.metadata.name == 'x'", message="call it x")}, {}, "spec", "call it x"),
         ({"validations": rule("false", messageExpression="'no ' + object.metadata.name")}, {}, "spec", "no orders"),
         ({"validations": rule("object.spec.ghost == 1")}, {}, "spec", 'Key not found in map : "ghost"'),
+        (
+            {"validations": rule("object.spec.endpoint == 'x' ||\n  false\n")},
+            {},
+            "spec",
+            "asks for object.spec.endpoint == 'x' || false",
+        ),
         ({"validations": rule("usage.namespace > 0", fieldPath="metadata.name")}, {}, "metadata.name", "asks for"),
     ],
 )
@@ -132,6 +138,14 @@ def test_an_update_is_refused_for_what_it_changes() -> None:
     assert judged("UPDATE", annotated(database(), {CONFIRM_DELETE: "orders"}), old, world=protected).allowed
     assert not judged("UPDATE", annotated(old, {ADOPT: "true"}), old, world=unadopted).allowed
     assert not judged("UPDATE", old, labelled, world=named).allowed
+
+
+def test_protection_is_not_spared_by_confirming_a_deletion_at_creation() -> None:
+    protected = world(policy(deletionProtection="Required"))
+
+    found = faults(judged("CREATE", annotated(database(), {CONFIRM_DELETE: "orders"}), world=protected))
+
+    assert found == {"spec.deletionProtection": 'DatabasePolicy "rules" requires it; set it to true'}
 
 
 def test_who_may_rotate_can_be_said() -> None:
