@@ -32,6 +32,7 @@ def procedure(spec: OperationSpec, call: Call, generated: Mapping[str, str], lef
         arguments=tuple(arguments),
         timeout=min(call.timeout, timedelta(seconds=left)),
         returns=spec.secret is not None,
+        silent=call is not spec.calls[-1],
     )
 
 

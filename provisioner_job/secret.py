@@ -6,6 +6,8 @@ An empty result means "unchanged". For a key of the Secret whose template refers
 2. it has none, and the empty result is a declared credential: the credential is lost (see `lost`);
 3. it has none, and no declared credential is involved: the template is rendered with the empty text.
 
+A rotation that leaves everything secret as it was has failed, unless its procedures returned it once more.
+
 Without `secretFormat` every result key is a key of the Secret with the template `{{ .Result.key }}`; a declared
 credential that the result leaves out altogether stays too, and is lost when somebody took it out. Keys that are neither
 rendered nor kept are removed, if a Job wrote them; keys that somebody else added stay.
@@ -175,7 +177,8 @@ def merge(earlier: Result, later: Result) -> Result:
 def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Mapping[str, bytes]) -> Data:
     """What the Secret will hold; `values` has `Result` and, if there is one, `Generated`; `kept`: see `Present.kept`.
 
-    Raises Failure: TEMPLATE_INVALID with what the result has, CREDENTIALS_LOST or ALREADY_EXISTS.
+    Raises Failure: TEMPLATE_INVALID with what the result has, CREDENTIALS_LOST, ALREADY_EXISTS, or RESULT_INVALID for a
+    rotation that returned nothing new.
     """
     data: dict[str, bytes] = {}
     gone: list[str] = []
@@ -198,7 +201,26 @@ def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Map
             raise Failure(Reason.TEMPLATE_INVALID, f"key {text.name} of the Secret: {error}") from None
     if gone:
         raise lost(spec, gone)
+    if spec.type == "rotate" and _as_they_were(target, values, data, kept):
+        raise _unrotated(spec)
     return Data(data, tuple(text.name for text in texts if not is_key(text.name)))
+
+
+def _as_they_were(target: SecretTarget, values: Values, data: Mapping[str, bytes], kept: Mapping[str, bytes]) -> bool:
+    """Whether a declared credential came back empty, and all that is secret is what the Secret has held before."""
+    secrets = [key for key in sensitive_keys(target) if key in data]
+    empty = any(not values["Result"].get(name) for name in target.credentials)
+    return bool(secrets) and empty and all(data[key] == kept.get(key) for key in secrets)
+
+
+def _unrotated(spec: OperationSpec) -> Failure:
+    """Silence here would leave a Secret that perhaps does not log in any more, and call it rotated."""
+    names = " and ".join(dict.fromkeys(call.procedure for call in spec.calls))
+    return Failure(
+        Reason.RESULT_INVALID,
+        f"{names} have run, but returned no new credential; the Secret keeps what it had, which may not work any more: "
+        "let the rotate procedure return what it has set",
+    )
 
 
 def lost(spec: OperationSpec, credentials: Iterable[str]) -> Failure:

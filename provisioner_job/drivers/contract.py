@@ -61,6 +61,8 @@ class Procedure(NamedTuple):
     """For the whole call; then it is cancelled on the server."""
     returns: bool = True
     """Whether its result matters: False (a delete) reads it to the end, believes errors only, and gives {}."""
+    silent: bool = False
+    """Whether it may return nothing, which gives {}: a rotate, for the create after it says the rest."""
 
 
 class Session(Protocol):

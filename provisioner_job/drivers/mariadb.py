@@ -27,7 +27,7 @@ from provisioner_job.drivers.contract import Login, Procedure, Result
 from provisioner_job.drivers.mariadb_errors import Called, ServerError
 from provisioner_job.drivers.mariadb_login import open_session
 from provisioner_job.drivers.mariadb_wire import Lost, Rows, Wire
-from provisioner_job.drivers.result import read_result
+from provisioner_job.drivers.result import ResultSet, read_result
 from provisioner_job.errors import Failure, shortened
 
 if TYPE_CHECKING:
@@ -80,18 +80,20 @@ class MariaDBSession:
     def call(self, procedure: Procedure) -> Result:
         """Three round trips: which procedure is meant, the limits, the call; more for odd types and for OUT parameters.
 
-        OUT and INOUT parameters count as the last result set, as they do in the servers' own binary protocol.
+        OUT and INOUT parameters join the last result set.
         """
         statement = self._resolve(procedure)
         self._prepare(procedure, statement)
         with _translated(procedure.name, self._wire, procedure.timeout, statement.called):
             rows = self._query(statement.text, procedure.timeout + GRACE)
+            if self._wire.in_transaction:
+                # START TRANSACTION without COMMIT: what is about to be written into a Secret would be undone.
+                self._query("COMMIT", procedure.timeout + GRACE)
             if not procedure.returns:
                 return {}
-            if statement.outputs:
-                rows = self._query(statement.outputs, _LOOK_UP_TIME)
+            outputs = self._query(statement.outputs, _LOOK_UP_TIME) if statement.outputs else None
         try:
-            return _result(rows)
+            return read_result(_texts(rows), None if outputs is None else _texts(outputs), silent=procedure.silent)
         except Failure as failure:
             raise Failure(failure.reason, f"{procedure.name} ran, but {failure.message}") from None
 
@@ -246,9 +248,9 @@ def _statement_failure(
 # Results
 
 
-def _result(rows: Rows) -> Result:
+def _texts(rows: Rows) -> ResultSet:
     try:
         texts = [[column.text(value) for column, value in zip(rows.columns, row, strict=True)] for row in rows.values]
     except UnicodeDecodeError:
         raise Failure(Reason.RESULT_INVALID, "its result holds text that is not UTF-8") from None
-    return read_result([column.name for column in rows.columns], texts, rows.count)
+    return ResultSet([column.name for column in rows.columns], texts, rows.count)

@@ -123,7 +123,12 @@ class Parameter(NamedTuple):
     def declaration(self, variable: str, value: str) -> str:
         """A variable of this type that is given the value, for a compound statement."""
         charset = f" CHARACTER SET {self.charset} COLLATE {self.collation}" if self.charset else ""
-        return f"DECLARE {variable} {self.declared}{charset} DEFAULT {literal(value)};"
+        return f"DECLARE {variable} {self.declared}{charset} DEFAULT {self.literal(value)};"
+
+    def literal(self, value: str) -> str:
+        """The value as SQL; bits are written and printed as a number, for as a text "1" they would be 0x31."""
+        digits = self.data_type == "bit" and value.isascii() and value.isdecimal()
+        return value if digits else literal(value)
 
 
 class Statement(NamedTuple):
@@ -252,9 +257,9 @@ def _statement(routine: Routine, arguments: Sequence[Argument]) -> Statement:
     for number, parameter in enumerate(routine.parameters):
         variable = f"@dbaas_{number}"
         if parameter.mode == "IN":
-            terms.append(literal(next(given)))
+            terms.append(parameter.literal(next(given)))
             continue
-        assignments.append(f"{variable} = {'NULL' if parameter.mode == 'OUT' else literal(next(given))}")
+        assignments.append(f"{variable} = {'NULL' if parameter.mode == 'OUT' else parameter.literal(next(given))}")
         terms.append(variable)
         outputs.append(f"{variable} AS {quoted(parameter.name)}")
     check, checked = _check(inputs, values)

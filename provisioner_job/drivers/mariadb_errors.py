@@ -27,6 +27,7 @@ _LOGIN: Mapping[int, Reason] = {
     1203: Reason.TOO_MANY_CONNECTIONS,  # ER_TOO_MANY_USER_CONNECTIONS
     1226: Reason.TOO_MANY_CONNECTIONS,  # ER_USER_LIMIT_REACHED
     1251: Reason.CREDENTIALS_REFUSED,  # ER_NOT_SUPPORTED_AUTH_MODE
+    1275: Reason.CREDENTIALS_REFUSED,  # ER_SERVER_IS_IN_SECURE_AUTH_MODE: the password is hashed as before MySQL 4.1
     1524: Reason.CREDENTIALS_REFUSED,  # ER_PLUGIN_IS_NOT_LOADED
     1698: Reason.CREDENTIALS_REFUSED,  # ER_ACCESS_DENIED_NO_PASSWORD_ERROR
     1820: Reason.CREDENTIALS_REFUSED,  # ER_MUST_CHANGE_PASSWORD
@@ -52,6 +53,7 @@ _CALL: Mapping[int, Reason] = {
     1226: Reason.TOO_MANY_CONNECTIONS,
     1290: Reason.SERVER_NOT_READY,  # ER_OPTION_PREVENTS_STATEMENT: read_only, since the login
     1614: Reason.DEADLOCK,  # ER_XA_RBDEADLOCK
+    1820: Reason.CREDENTIALS_REFUSED,  # ER_MUST_CHANGE_PASSWORD: the login succeeds, and nothing after it
     1836: Reason.SERVER_NOT_READY,  # ER_READ_ONLY_MODE
     1927: Reason.CONNECTION_LOST,  # MariaDB ER_CONNECTION_KILLED
     3058: Reason.DEADLOCK,  # MySQL ER_USER_LOCK_DEADLOCK
@@ -81,6 +83,26 @@ CONVERSIONS = frozenset(
 )
 """A text that its type does not take."""
 
+_RIGHT = (
+    "whoever it runs as (its DEFINER, or the endpoint's account under SQL SECURITY INVOKER) lacks a right that it needs"
+)
+_MISSING = "something that it uses does not exist"
+_VALUE = "a value in its body does not fit or is not of its type"
+_MEANINGS: Mapping[int, str] = {
+    **dict.fromkeys((1044, 1142, 1143, 1211, 1227, 1370, 1410), _RIGHT),
+    1449: "its DEFINER is no account of this server",
+    **dict.fromkeys((1049, 1054, 1146, 1305), _MISSING),
+    **dict.fromkeys((1264, 1265, 1292, 1366, 1406), _VALUE),
+    1007: "the database that it creates is there already",
+    1008: "the database that it drops is not there",
+    1062: "a row with this key is there already",
+    1064: "a statement in its body is not valid SQL",
+    1396: "an account that it creates is there already, or one that it alters or drops is not",
+    1819: "a password that it sets does not satisfy the server's password policy",
+    1820: "the account's password has expired; set another (ALTER USER), and write it into the endpoint's Secret",
+}
+"""What is said of errors whose texts quote names, values or statements."""
+
 TIMED_OUT = frozenset({1969, 3024})
 """MariaDB ER_STATEMENT_TIMEOUT, MySQL ER_QUERY_TIMEOUT."""
 KILLED = 1317
@@ -91,8 +113,10 @@ METHOD_UNKNOWN = 2059
 """CR_AUTH_PLUGIN_CANNOT_LOAD: the server demands a way to log in that PyMySQL does not know."""
 
 _ACCESS_DENIED = 1045
-_SIGNAL = 1644
-"""ER_SIGNAL_EXCEPTION: SIGNAL without a number of its own."""
+_SIGNALS = (1643, 1644)
+"""ER_SIGNAL_NOT_FOUND, ER_SIGNAL_EXCEPTION: SIGNAL without a number of its own."""
+_OWN_NUMBERS = 10_000
+"""From here on no error that a client is sent is a server's: a procedure chose the number, and its text."""
 _SIGNAL_STATE = "45000"
 """The manuals' SQLSTATE for errors that a procedure makes up."""
 _FROM_CLIENT = range(2000, 3000)
@@ -156,12 +180,15 @@ def call_failure(error: ServerError, called: Called | None = None) -> Failure:
 
 def described(error: ServerError) -> str:
     """An error in words that hold nothing of the statement's."""
-    if error.number == _SIGNAL or error.sqlstate == _SIGNAL_STATE:
+    if error.number in _SIGNALS or error.number >= _OWN_NUMBERS or error.sqlstate == _SIGNAL_STATE:
         # As it is: what is secret in it is found before it is shortened, not after.
         return error.message
     name = _symbol(error.number)
     state = f", SQLSTATE {error.sqlstate}" if error.sqlstate else ""
-    return f"the server reports error {error.number}{f' ({name})' if name else ''}{state}"
+    meaning = _MEANINGS.get(error.number)
+    return (f"{meaning}: " if meaning else "") + (
+        f"the server reports error {error.number}{f' ({name})' if name else ''}{state}"
+    )
 
 
 def _symbol(number: int) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import FIELD_TYPE
+from pymysql.constants import FIELD_TYPE, SERVER_STATUS
 from pymysql.cursors import SSCursor
 
 from provisioner_job.drivers.mariadb_errors import ServerError, from_server
@@ -153,6 +153,13 @@ class Wire:
         layer = getattr(self._verified.connection, "_sock", None)
         return layer if isinstance(layer, ssl.SSLSocket) else None
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the last statement has left a transaction open."""
+        result = getattr(self._verified.connection, "_result", None)
+        status: int = getattr(result, "server_status", None) or 0
+        return bool(status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
+
     def query(self, statement: str, until: float) -> Rows:
         """Run one statement and read all its results to the end; gives the last that has columns.
 
@@ -268,9 +275,13 @@ def _done(messages: queue.SimpleQueue[str], until: float) -> bool:
 
 def server_error(error: pymysql.Error) -> ServerError | None:
     """The error packet behind PyMySQL's exception, if there is one."""
-    if len(error.args) < 2 or not isinstance(error.args[0], int) or not from_server(error.args[0]):
+    if len(error.args) < 2 or not isinstance(error.args[0], int):
         return None
-    return ServerError(error.args[0], getattr(error, "sqlstate", None) or "", str(error.args[1]))
+    # PyMySQL reads the two bytes as signed: a procedure's own number from 32768 on is negative there.
+    number = error.args[0] & 0xFFFF
+    return (
+        ServerError(number, getattr(error, "sqlstate", None) or "", str(error.args[1])) if from_server(number) else None
+    )
 
 
 def _said(error: pymysql.Error) -> str:

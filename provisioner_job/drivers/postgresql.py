@@ -22,7 +22,7 @@ from provisioner_job.drivers import postgresql_resolution as resolution
 from provisioner_job.drivers.contract import Login, Procedure, Result
 from provisioner_job.drivers.postgresql_login import open_wire
 from provisioner_job.drivers.postgresql_wire import Bound, Lost, Rows, ServerError, Silent, Wire
-from provisioner_job.drivers.result import read_result
+from provisioner_job.drivers.result import ResultSet, read_result
 from provisioner_job.errors import Failure
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class PostgresSession:
         if not procedure.returns:
             return {}
         try:
-            return _result(rows)
+            return _result(rows, silent=procedure.silent)
         except Failure as failure:
             raise Failure(failure.reason, f"{procedure.name} ran, but {failure.message}") from None
 
@@ -219,9 +219,9 @@ def _statement_failure(error: ServerError, what: str, limit: timedelta, *, late:
     return Failure(failure.reason, f"{what}: {failure.message}", code=failure.code)
 
 
-def _result(rows: Rows) -> Result:
+def _result(rows: Rows, *, silent: bool) -> Result:
     if _VOID in rows.types:
-        return read_result((), ())
+        return read_result(ResultSet(), silent=silent)
     try:
         texts = [
             [_printed(value, type_oid) for value, type_oid in zip(row, rows.types, strict=True)] for row in rows.values
@@ -230,7 +230,7 @@ def _result(rows: Rows) -> Result:
         raise Failure(
             Reason.RESULT_INVALID, "its result is not UTF-8; the server's database has encoding SQL_ASCII"
         ) from None
-    return read_result(rows.columns, texts, rows.count)
+    return read_result(ResultSet(rows.columns, texts, rows.count), silent=silent)
 
 
 def _printed(value: bytes | None, type_oid: int) -> str | None:

@@ -25,6 +25,10 @@ LOOK_UP = """
 SELECT json_agg(candidate) FROM (
   SELECT n.nspname AS schema, p.proname AS name, p.prokind AS kind, p.pronargdefaults AS defaults,
          p.prorettype = 'record'::regtype AND p.proallargtypes IS NULL AS shapeless,
+         'refcursor'::regtype = p.prorettype OR EXISTS (
+           SELECT FROM unnest(p.proallargtypes, p.proargmodes) AS a (type, mode)
+            WHERE a.type = 'refcursor'::regtype AND a.mode IN ('o', 'b', 't')
+         ) AS cursor,
          has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE') AS executable,
          has_schema_privilege('public', n.oid, 'USAGE') AND has_function_privilege('public', p.oid, 'EXECUTE')
            AS public,
@@ -144,6 +148,8 @@ class Candidate(NamedTuple):
     """How many of its last inputs have a default."""
     shapeless: bool
     """Whether it returns `record` without saying which columns."""
+    cursor: bool
+    """Whether it returns cursors, which end with the transaction that the call is."""
     executable: bool
     public: bool
     """Whether every account of the server may execute it: what a new function allows unless it is revoked."""

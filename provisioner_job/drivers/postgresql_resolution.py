@@ -66,10 +66,10 @@ def resolve(procedure: Procedure, candidates: Sequence[Candidate]) -> Statement:
             Reason.PROCEDURE_AMBIGUOUS, f"{procedure.name} could be any of {several}; name the schema, or drop one"
         )
     chosen, statement = executable[0]
-    if chosen.shapeless and procedure.returns:
+    if (chosen.shapeless or chosen.cursor) and procedure.returns:
+        what = "a cursor, which ends with the call" if chosen.cursor else "record without naming columns"
         raise Failure(
-            Reason.RESULT_INVALID,
-            f"{chosen} returns record without naming columns; declare it RETURNS TABLE (key text, value text)",
+            Reason.RESULT_INVALID, f"{chosen} returns {what}; declare it RETURNS TABLE (key text, value text)"
         )
     return statement
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from provisioner_job.drivers import sqlserver_catalogue as catalogue
 from provisioner_job.drivers import sqlserver_errors
 from provisioner_job.drivers import sqlserver_resolution as resolution
 from provisioner_job.drivers.contract import Login, Procedure, Result
-from provisioner_job.drivers.result import read_result
+from provisioner_job.drivers.result import ResultSet, read_result
 from provisioner_job.drivers.sqlserver_login import open_wire
 from provisioner_job.drivers.sqlserver_odbc import Broken, Cancelled, Library, Refused, Rows, Silent, Wire
 from provisioner_job.drivers.sqlserver_tls import TlsFacts
@@ -77,11 +77,12 @@ class SqlServerSession:
         self._wire = wire
         with _translated("preparing the session", wire, _LOOK_UP_TIME):
             said = self._query("; ".join((*SETTINGS, _FACTS)), (), _LOOK_UP_TIME)
-        version, edition, updateability = said[-1].values[0]
-        if updateability != "READ_WRITE":
+        # NULL where it may not be known, and nothing at all from what speaks TDS and is no SQL Server.
+        version, edition, updateability = (text or "" for text in _row(said, 3))
+        if updateability not in ("READ_WRITE", ""):
             raise Failure(Reason.SERVER_NOT_READY, f"{where} is a replica, which cannot write; name the primary")
         self.connection = Connection(
-            server_version=f"SQL Server {version} {edition}",
+            server_version=f"SQL Server {version} {edition}".rstrip(),
             tls_version=facts.version,
             cipher=facts.cipher,
             peer_certificate_sha256=facts.certificate_sha256,
@@ -93,7 +94,8 @@ class SqlServerSession:
         statement = _TAKE_LOCK.format(milliseconds=_milliseconds(timeout))
         with _translated("waiting for the lock of this database", self._wire, timeout):
             said = self._query(statement, (lock_name(identity),), timeout + GRACE)
-        taken = int(said[-1].values[0][0] or -999)
+        # An error would have been raised: what says nothing has done it.
+        taken = int(_row(said, 1)[0] or 0)
         if taken == _LOCK_TIMEOUT:
             raise Failure(
                 Reason.LOCK_TIMEOUT,
@@ -104,20 +106,43 @@ class SqlServerSession:
             raise Failure(reason, f"the lock of this database was not given: sp_getapplock returned {taken}")
 
     def call(self, procedure: Procedure) -> Result:
-        """Two or three round trips: what is meant, whether the values can be read as their types, and the call."""
+        """Two or three round trips: what is meant, whether the values can be read as their types, and the call.
+
+        OUTPUT parameters join the rows. A return status other than 0 says that the procedure failed, by the engine's
+        convention; where it returns something all the same, that is the result.
+        """
         statement = self._resolve(procedure)
         # A wait for a lock that uses up the whole time is reported as what it was.
         limits = f"SET LOCK_TIMEOUT {_milliseconds(procedure.timeout * 0.9)}; "
         with _translated(procedure.name, self._wire, procedure.timeout, catalogue.Name.parse(procedure.name).procedure):
-            sets = self._query(limits + statement.text, statement.values, procedure.timeout)
+            try:
+                sets = self._query(limits + statement.text, statement.values, procedure.timeout)
+            except Refused as refused:
+                if statement.unseen and refused.number == sqlserver_errors.NOT_FOUND:
+                    raise resolution.missing(procedure.name, ()) from None
+                raise
+        status, outputs = resolution.told(sets.pop()) if sets and resolution.tells(sets[-1].columns) else (0, None)
+        rows = sets[-1] if sets else Rows()
+        failed = Failure(
+            Reason.PROCEDURE_FAILED,
+            f"{procedure.name}: it returned status {status}, which means that it failed; let it THROW an error that "
+            "says why, and RETURN 0 when it has succeeded",
+            code=str(status),
+        )
         if not procedure.returns:
+            if status:
+                raise failed
             return {}
-        # Where a procedure has rows and OUTPUT parameters, the rows are its result.
-        rows = sets[-2] if statement.outputs and len(sets) > 1 else sets[-1] if sets else Rows()
         try:
-            return read_result(rows.columns, rows.values, rows.count)
+            returned = ResultSet(rows.columns, rows.values, rows.count)
+            result = read_result(returned, outputs, silent=procedure.silent)
         except Failure as failure:
+            if status:
+                raise failed from None
             raise Failure(failure.reason, f"{procedure.name} ran, but {failure.message}") from None
+        if status and not any(result.values()):
+            raise failed
+        return result
 
     def inspect(self, name: str) -> Inspection:
         """See `contract.Session`."""
@@ -126,6 +151,8 @@ class SqlServerSession:
         parsed = catalogue.Name.parse(name)
         with _translated("looking up the procedure", self._wire, _LOOK_UP_TIME):
             found = self._candidates(name)
+            if not found:
+                raise resolution.missing(name, self._known(name))
             one = inspection.chosen(found)
             query = None if one is None else inspection.granted_to_public(parsed, one)
             granted = [] if query is None else self._query(*query, _LOOK_UP_TIME)[-1].values
@@ -149,7 +176,11 @@ class SqlServerSession:
     def _resolve(self, procedure: Procedure) -> resolution.Statement:
         with _translated("looking up the procedure", self._wire, _LOOK_UP_TIME):
             found = self._candidates(procedure.name)
-        statement = resolution.resolve(procedure, found)
+            known = [] if found else self._known(procedure.name)
+        if known:
+            raise resolution.missing(procedure.name, known)
+        # DENY VIEW DEFINITION hides from an account all that it may call all the same.
+        statement = resolution.resolve(procedure, found) if found else resolution.unseen(procedure)
         if statement.check:
             with _translated("reading the arguments", self._wire, _LOOK_UP_TIME):
                 values = tuple(value for _, _, value in statement.checked)
@@ -161,11 +192,28 @@ class SqlServerSession:
 
     def _candidates(self, procedure: str) -> list[catalogue.Candidate]:
         name = catalogue.Name.parse(procedure)
-        found = catalogue.candidates(self._query(*name.look_up(), _LOOK_UP_TIME)[-1].values)
-        if not found:
-            known = self._query(name.list_all(), (), _LOOK_UP_TIME)[-1].values
-            raise resolution.missing(procedure, [(one[0] or "", one[1] or "") for one in known])
-        return found
+        return catalogue.candidates(self._told(*name.look_up()))
+
+    def _known(self, procedure: str) -> list[tuple[str, str]]:
+        """(schema, name) of all that the account could call in the place where this name would be."""
+        known = self._told(catalogue.Name.parse(procedure).list_all(), ())
+        return [(one[0] or "", one[1] or "") for one in known]
+
+    def _told(self, query: str, values: tuple[str, ...]) -> list[tuple[str | None, ...]]:
+        """What the catalogue says; nothing where it refuses to be asked."""
+        try:
+            said = self._query(query, values, _LOOK_UP_TIME)
+        except Refused as refused:
+            if not sqlserver_errors.is_lasting(refused.number):
+                raise
+            return []
+        return said[-1].values if said else []
+
+
+def _row(said: list[Rows], columns: int) -> Sequence[str | None]:
+    """The one row that a query of the driver's own gives; NULLs where nothing came."""
+    row = said[-1].values[0] if said and said[-1].values else ()
+    return [*row, *[None] * columns][:columns]
 
 
 def lock_name(identity: str) -> str:

@@ -45,6 +45,9 @@ _OWN_CALL: Mapping[int, Reason] = {
 }
 """Numbers that mean this only when they speak of the procedure that was called."""
 
+NOT_FOUND = 2812
+"""Could not find stored procedure."""
+
 _VALUE = "a value in its body cannot be converted or does not fit"
 _KEY = "a row with this key is there already"
 _STATEMENT = "a statement in its body is not valid"
@@ -59,6 +62,11 @@ _QUOTING: Mapping[int, str] = {
 """Numbers whose messages quote what they were given, and what is said instead."""
 
 _SUPPLIED = re.compile(r"expects parameter '@?(.+?)'")
+
+
+def is_lasting(number: int) -> bool:
+    """Whether an error of the server's (0: of the ODBC driver) is one that a repetition would meet again."""
+    return number > 0 and number not in _CALL
 
 
 def login_failure(number: int, message: str, where: str) -> Failure:

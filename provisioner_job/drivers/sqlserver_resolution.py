@@ -7,15 +7,20 @@ reads an empty text as 0 or 1900-01-01, each without a word: such values are ref
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure
+from provisioner_job.drivers.result import ResultSet
 from provisioner_job.drivers.sqlserver_catalogue import KINDS, Candidate, Name, Parameter, quoted
 from provisioner_job.errors import Failure
 
+if TYPE_CHECKING:
+    from provisioner_job.drivers.sqlserver_odbc import Rows
+
 _SIMILAR_SHOWN = 5
+_MIXED = "arguments are either all named or all positional (0, 1, …), not both"
 _WIDE, _NARROW, _BINARY = (
     ("nvarchar", "nchar", "ntext", "sysname"),
     ("varchar", "char", "text"),
@@ -36,17 +41,21 @@ _VALUE_LIMIT = 512 * 1024 * 1024
 _HEXADECIMAL = re.compile(r"0[xX](?:[0-9a-fA-F]{2})*")
 
 
+_STATUS = "dbaas_status"
+_PARAMETER_NAME = re.compile(r"[\w@#$]+")
+
+
 class Statement(NamedTuple):
-    """A batch that is ready to be sent."""
+    """A batch that is ready to be sent; its last result set says the return status and the OUTPUT parameters."""
 
     text: str
     values: tuple[str, ...]
-    outputs: int = 0
-    """Whether its last result set is the OUTPUT parameters, and how many they are."""
     check: str = ""
     """A query that gives 1 or 0 for each value that the server is to read as a type; "" when there is none."""
     checked: tuple[tuple[str, str, str], ...] = ()
     """(argument, type, value) of what `check` asks for, in its order."""
+    unseen: bool = False
+    """Whether the catalogue knows no such procedure."""
 
     def __repr__(self) -> str:
         # The values may be passwords.
@@ -76,7 +85,48 @@ def resolve(procedure: Procedure, found: Sequence[Candidate]) -> Statement:
     given = _given(executable[0], procedure.arguments)
     for parameter, argument in given:
         _check(parameter, argument, executable[0])
-    return _statement(Name.parse(procedure.name), executable[0], given, wants_outputs=procedure.returns)
+    return _statement(Name.parse(procedure.name), executable[0], given)
+
+
+def unseen(procedure: Procedure) -> Statement:
+    """The batch for a procedure of which the catalogue says nothing: its values go as they are, and it says its rows.
+
+    Raises Failure(ARGUMENTS_INVALID).
+    """
+    positions = [argument.name.isdecimal() for argument in procedure.arguments]
+    if any(positions) and not all(positions):
+        raise Failure(Reason.ARGUMENTS_INVALID, _MIXED)
+    arguments = sorted(procedure.arguments, key=lambda one: int(one.name)) if any(positions) else procedure.arguments
+    terms = []
+    for argument in arguments:
+        name = argument.name.removeprefix("@")
+        if not _PARAMETER_NAME.fullmatch(name):
+            raise Failure(Reason.ARGUMENTS_INVALID, f"{procedure.name} can have no argument {argument.name}")
+        _check_storable(argument, f"argument {argument.name} of {procedure.name}")
+        terms.append("?" if any(positions) else f"@{name} = ?")
+    meant = Name.parse(procedure.name)
+    schema = f"{quoted(meant.schema)}." if meant.schema else "." if meant.database else ""
+    text = _call(f"{meant.prefix}{schema}{quoted(meant.procedure)}", terms, {})
+    return Statement(text, tuple(argument.value for argument in arguments), unseen=True)
+
+
+def _call(target: str, terms: Sequence[str], outputs: Mapping[str, str]) -> str:
+    """outputs: name → variable."""
+    told = "".join(f", {variable} AS {quoted(name)}" for name, variable in outputs.items())
+    call = f"EXEC @{_STATUS} = {target} {', '.join(terms)}".rstrip()
+    return f"DECLARE @{_STATUS} int; {call}; SELECT @{_STATUS} AS {_STATUS}{told}"
+
+
+def tells(columns: Sequence[str]) -> bool:
+    """Whether a result set is the one that every Statement ends with."""
+    return list(columns[:1]) == [_STATUS]
+
+
+def told(last: Rows) -> tuple[int, ResultSet | None]:
+    """The return status and the OUTPUT parameters, if there are any, from the result set that `tells`."""
+    [row] = last.values
+    outputs = ResultSet(last.columns[1:], [row[1:]]) if len(row) > 1 else None
+    return int(row[0] or 0), outputs
 
 
 def missing(name: str, known: Iterable[tuple[str, str]]) -> Failure:
@@ -106,7 +156,7 @@ Given = list[tuple[Parameter, Argument]]
 def _given(candidate: Candidate, arguments: Sequence[Argument]) -> Given:
     positions = [argument.name.isdecimal() for argument in arguments]
     if any(positions) and not all(positions):
-        raise Failure(Reason.ARGUMENTS_INVALID, "arguments are either all named or all positional (0, 1, …), not both")
+        raise Failure(Reason.ARGUMENTS_INVALID, _MIXED)
     if any(positions):
         return _positional(candidate, arguments)
     given: dict[str, tuple[Parameter, Argument]] = {}
@@ -145,8 +195,7 @@ def _unfit(candidate: Candidate, message: str) -> Failure:
 def _check(parameter: Parameter, argument: Argument, candidate: Candidate) -> None:
     """Refuse what the server would change silently, or cannot store."""
     value, kind, where = argument.value, parameter.type_name, f"argument {argument.name} of {candidate.name}"
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value) or len(value) > _VALUE_LIMIT:
-        raise Failure(Reason.ARGUMENTS_INVALID, f"{where} holds a NUL or half a character, or is too long")
+    _check_storable(argument, where)
     if kind in _UNREADABLE:
         raise Failure(
             Reason.ARGUMENTS_INVALID, f"{where} is declared {kind or 'as a type of its own'}, which no text can be"
@@ -161,6 +210,12 @@ def _check(parameter: Parameter, argument: Argument, candidate: Candidate) -> No
         if not _HEXADECIMAL.fullmatch(value):
             raise unreadable(candidate.name, argument.name, f"{kind}: write 0x and hexadecimal digits")
         _check_length(where, len(value) // 2 - 1, parameter)
+
+
+def _check_storable(argument: Argument, where: str) -> None:
+    value = argument.value
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value) or len(value) > _VALUE_LIMIT:
+        raise Failure(Reason.ARGUMENTS_INVALID, f"{where} holds a NUL or half a character, or is too long")
 
 
 def _check_length(where: str, size: int, parameter: Parameter) -> None:
@@ -180,11 +235,11 @@ def _narrow(value: str, code_page: int, where: str) -> bytes:
         ) from None
 
 
-def _statement(name: Name, candidate: Candidate, given: Given, *, wants_outputs: bool) -> Statement:
+def _statement(name: Name, candidate: Candidate, given: Given) -> Statement:
     call = _Batch()
     for parameter, argument in given:
         call.give(parameter, argument)
-    outputs = [parameter for parameter in candidate.parameters if parameter.is_output and wants_outputs]
+    outputs = [parameter for parameter in candidate.parameters if parameter.is_output]
     for parameter in outputs:
         call.take(parameter)
     target = f"{name.prefix}{quoted(candidate.schema)}.{quoted(candidate.name)}"
@@ -235,14 +290,11 @@ class _Batch:
     def statement(self, target: str, outputs: list[str]) -> Statement:
         """The whole of it."""
         terms = ", ".join(f"@{name} = {term}" if name else term for name, term in self.terms.items())
-        parts = [*self.declarations, f"EXEC {target} {terms}".rstrip()]
-        if outputs:
-            parts.append("SELECT " + ", ".join(f"{self.variables[name]} AS {quoted(name)}" for name in outputs))
+        variables = {name: self.variables[name] for name in outputs}
         return Statement(
-            "; ".join(parts),
+            "; ".join((*self.declarations, _call(target, [terms] if terms else [], variables))),
             # In the order of the `?`: declarations come first.
             (*self.declared_values, *self.values),
-            len(outputs),
             "SELECT " + ", ".join(self.checks) if self.checks else "",
             tuple(self.checked),
         )

@@ -149,6 +149,15 @@ def test_a_locked_account_is_refused(restored: MariaDBSite) -> None:
     assert restored.refusal().reason is Reason.CREDENTIALS_REFUSED
 
 
+def test_an_expired_password_is_told_with_the_cure(restored: MariaDBSite) -> None:
+    """MariaDB lets such an account log in, and answers everything after it with an error."""
+    restored.make_account("PASSWORD EXPIRE")
+    failure = restored.refusal()
+
+    assert failure.reason is Reason.CREDENTIALS_REFUSED
+    assert "the account's password has expired; set another (ALTER USER)" in failure.message
+
+
 def test_an_unknown_database_and_one_that_is_not_the_accounts_are_told(mariadb: MariaDBSite) -> None:
     """An account without any right to a database is not told whether there is one."""
     failure = mariadb.refusal(database="absent")

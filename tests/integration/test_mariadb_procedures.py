@@ -174,6 +174,8 @@ TYPED = [
     ("decimal(30,9)", "12345678901234567890.123456789", "12345678901234567890.123456789"),
     ("double", "0.1", "0.1"),
     ("boolean", "1", "1"),
+    ("bit", "1", "1"),
+    ("bit(12)", "2049", "2049"),
     ("date", "2026-11-21", "2026-11-21"),
     ("datetime", "2026-11-21 10:00:00", "2026-11-21 10:00:00"),
     ("time", "10:00:00", "10:00:00"),
@@ -212,6 +214,9 @@ def test_values_are_read_and_printed_by_the_server_as_the_declared_type(
         ("int", "99999999999"),
         ("int", ""),
         ("tinyint(1)", "true"),
+        ("bit", "true"),
+        ("bit", "2"),
+        ("bit(3)", "8"),
         ("date", "2026-02-30"),
         ("date", "s3cret"),
         ("datetime", "s3cret"),
@@ -342,7 +347,7 @@ def test_no_value_and_no_name_ever_becomes_a_statement(
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.sampled_from(marks), min_size=2, max_size=2))
     def called(values: list[str]) -> None:
-        assert mariadb_call("p", *values) == {"other": values[1]}
+        assert mariadb_call("p", *values) == {"given": values[0], "other": values[1]}
 
     called()
     for mark in marks:

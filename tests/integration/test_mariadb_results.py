@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from api.reasons import Reason
+from provisioner_job.drivers.contract import Session
 from tests.integration.caller import Caller
 from tests.integration.mariadb_site import MariaDBSchema, links
 
@@ -124,16 +127,79 @@ def test_another_shape_is_told_with_columns_and_counts_and_never_a_value(
     assert mariadb_call("p", returns=False) == {}
 
 
-def test_out_and_inout_parameters_are_the_last_result(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
+def test_out_and_inout_parameters_join_the_last_result(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
     mariadb_schema.procedure(
         "p(name varchar(20), OUT username text, INOUT size int, OUT `made at` date, OUT ok boolean, OUT gone text)",
-        "SET username = CONCAT(name, '_ü'), size = size + 1, `made at` = '2026-11-21', ok = true; SELECT 'not this'",
+        "SET username = CONCAT(name, '_ü'), size = size + 1, `made at` = '2026-11-21', ok = true;"
+        " SELECT 'not this' AS a UNION SELECT 'nor this'; SELECT 1 AS `also this`",
     )
 
     assert mariadb_call("p", "shop", "41") == {
-        "username": "shop_ü", "size": "42", "made at": "2026-11-21", "ok": "1", "gone": "",
+        "username": "shop_ü", "size": "42", "made at": "2026-11-21", "ok": "1", "gone": "", "also this": "1",
     }  # fmt: skip
     assert mariadb_call("p", "shop", "41", returns=False) == {}
+
+
+def test_what_may_be_silent_may_return_nothing(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
+    mariadb_schema.procedure("p()", "DO 1")
+    mariadb_schema.procedure("q()", PAIR)
+
+    assert [mariadb_call(name, silent=True) for name in ("p", "q")] == [{}, {"made": "yes"}]
+
+
+def test_a_status_parameter_takes_no_row_of_the_result_away(
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema
+) -> None:
+    mariadb_schema.procedure("p(OUT status int)", f"{PAIR}; SET status = 0")
+
+    assert mariadb_call("p") == {"made": "yes", "status": "0"}
+
+
+@pytest.mark.parametrize("beginning", ["START TRANSACTION", "SET autocommit = 0"])
+def test_what_a_procedure_did_stays_done_although_it_does_not_commit(
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, beginning: str
+) -> None:
+    mariadb_schema.define("CREATE TABLE made (name varchar(9))")
+    mariadb_schema.procedure("p()", f"{beginning}; INSERT INTO made VALUES ('shop'); {PAIR}")
+    mariadb_schema.procedure("q()", f"{beginning}; DELETE FROM made")
+    rows = f"SELECT name FROM {mariadb_schema.name}.made"
+
+    assert mariadb_call("p") == {"made": "yes"}
+    assert mariadb_schema.server.execute(rows) == [("shop",)]
+    assert mariadb_call("q", returns=False) == {}
+    assert mariadb_schema.server.execute(rows) == []
+
+
+def test_what_a_failing_procedure_did_is_undone(
+    open_mariadb_session: Callable[[], Session], mariadb_schema: MariaDBSchema
+) -> None:
+    mariadb_schema.define("CREATE TABLE made (name varchar(9))")
+    mariadb_schema.procedure("p()", "START TRANSACTION; INSERT INTO made VALUES ('shop'); SIGNAL SQLSTATE '45000'")
+    session = open_mariadb_session()
+    Caller(session, mariadb_schema).refusal("p")
+    session.close()
+
+    assert mariadb_schema.server.execute(f"SELECT name FROM {mariadb_schema.name}.made") == []
+
+
+@pytest.mark.parametrize(
+    ("signal", "code"),
+    [
+        ("SIGNAL SQLSTATE '02000' SET MESSAGE_TEXT = 'no such team'", "1643"),
+        ("SIGNAL SQLSTATE '42000' SET MESSAGE_TEXT = 'no such team', MYSQL_ERRNO = 30001", "30001"),
+        ("SIGNAL SQLSTATE 'HY000' SET MESSAGE_TEXT = 'no such team', MYSQL_ERRNO = 50001", "50001"),
+        ("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no such team', MYSQL_ERRNO = 65534", "65534"),
+    ],
+)
+def test_a_number_of_the_procedures_own_is_told_with_its_text(
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, signal: str, code: str
+) -> None:
+    """Numbers go to 65535, and PyMySQL reads those above 32767 as negative."""
+    mariadb_schema.procedure("p()", signal)
+    failure = mariadb_call.refusal("p")
+
+    assert (failure.reason, failure.code) == (Reason.PROCEDURE_FAILED, code)
+    assert failure.message == f"{mariadb_schema.name}.p: no such team"
 
 
 def test_a_signal_is_told_by_its_text_alone(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:
@@ -175,7 +241,8 @@ def test_an_error_is_told_by_number_name_and_state(mariadb_call: Caller, mariadb
     mariadb_schema.procedure("p()", "SELECT * FROM absent")
 
     assert mariadb_call.refusal("p").message == (
-        f"{mariadb_schema.name}.p: the server reports error 1146 (ER_NO_SUCH_TABLE), SQLSTATE 42S02"
+        f"{mariadb_schema.name}.p: something that it uses does not exist: "
+        "the server reports error 1146 (ER_NO_SUCH_TABLE), SQLSTATE 42S02"
     )
 
 

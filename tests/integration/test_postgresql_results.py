@@ -90,6 +90,35 @@ def test_a_function_that_returns_a_record_without_columns_is_not_called(call: Ca
     assert "RETURNS TABLE" in failure.message
 
 
+@pytest.mark.parametrize(
+    "signature",
+    ["f() RETURNS refcursor", "f() RETURNS SETOF refcursor", "f(OUT c refcursor, OUT n int)"],
+)
+def test_a_function_that_returns_a_cursor_is_not_called(call: Caller, schema: Schema, signature: str) -> None:
+    """The cursor's name would be taken for the result, and nobody could fetch from it any more."""
+    schema.function(signature, "BEGIN RAISE EXCEPTION 'was called'; END")
+    failure = call.refusal("f")
+
+    assert failure.reason is Reason.RESULT_INVALID
+    assert "returns a cursor, which ends with the call" in failure.message
+    assert call.refusal("f", returns=False).message.endswith("was called")
+
+
+def test_a_procedure_that_gives_a_cursor_is_not_called(call: Caller, schema: Schema) -> None:
+    schema.procedure("p(name text, INOUT result refcursor)", "BEGIN RAISE EXCEPTION 'was called'; END")
+
+    assert "returns a cursor" in call.refusal("p", name="shop", result="c").message
+
+
+def test_what_may_be_silent_may_return_nothing(call: Caller, schema: Schema) -> None:
+    schema.function("f() RETURNS void", "BEGIN END")
+    schema.procedure("p()", "BEGIN END")
+    schema.function("no_row() RETURNS TABLE (key text, value text)", "BEGIN END")
+    schema.function("g() RETURNS TABLE (key text, value text)", "BEGIN RETURN QUERY VALUES ('a', 'b'); END")
+
+    assert [call(name, silent=True) for name in ("f", "p", "no_row", "g")] == [{}, {}, {}, {"a": "b"}]
+
+
 def test_a_procedure_without_outputs_has_no_result(call: Caller, schema: Schema) -> None:
     schema.procedure("p()", "BEGIN END")
 

@@ -26,7 +26,8 @@ OWN_STATEMENTS = (
     r"SELECT s\.name, o\.name, RTRIM\(o\.type\), .* ORDER BY s\.name, o\.object_id, p\.parameter_id|"
     r"SELECT TOP \(1000\) s\.name, o\.name FROM sys\.procedures AS o .*|"
     r"SELECT CASE WHEN TRY_CONVERT\(.*|"
-    r"SET LOCK_TIMEOUT \d+; EXEC \[test_\d+\]\.\[echo\] @given = (\?|@P1)|"
+    r"SET LOCK_TIMEOUT \d+; DECLARE @dbaas_status int; EXEC @dbaas_status = \[test_\d+\]\.\[echo\] @given = (\?|@P1); "
+    r"SELECT @dbaas_status AS dbaas_status|"
     r"\[?(sys)?\]?\.?sp_datatype_info_100.*|"
 )
 
@@ -330,3 +331,42 @@ def assert_only_own_statements(site: SqlServerSite, since: int) -> None:
     ]
 
     assert strange == []
+
+
+# What the catalogue does not show
+
+
+@pytest.mark.parametrize("catalogue", ["hidden", "refused"])
+def test_a_procedure_that_the_account_may_not_see_is_called_by_its_name_all_the_same(
+    misbehaving: SqlServerSite, catalogue: str
+) -> None:
+    """DENY VIEW DEFINITION takes the catalogue away from an account, and no right to execute."""
+
+    def script(values: Mapping[str, Any]) -> Iterator[Event]:
+        yield Rows(
+            {"key": "nvarchar(20)", "value": "nvarchar(20)"}, [["given", values["given"]], ["n", str(values["n"])]]
+        )
+
+    misbehaving.world.define("dbaas", "make it", "@given nvarchar(20), @n int = 3", script)
+    misbehaving.world.catalogue = catalogue
+    session = misbehaving.connect()
+
+    def call(name: str, **arguments: str) -> Any:
+        return session.call(Procedure(name, tuple(Argument(*one) for one in arguments.items())))
+
+    try:
+        assert call("dbaas.[make it]", given="'; x", n="7") == {"given": "'; x", "n": "7"}
+        assert call("dbaas.[make it]", **{"@given": "shop"}) == {"given": "shop", "n": "3"}
+        assert call("dbaas.[make it]", **{"1": "2", "0": "shop"}) == {"given": "shop", "n": "2"}
+        for name, arguments, reason in (
+            ("dbaas.absent", {}, Reason.PROCEDURE_MISSING),
+            ("dbaas.[make it]", {"given": "a", "x": "b"}, Reason.ARGUMENTS_INVALID),
+            ("dbaas.[make it]", {"given = 1; --": "b"}, Reason.ARGUMENTS_INVALID),
+            ("dbaas.[make it]", {"0": "b", "n": "b"}, Reason.ARGUMENTS_INVALID),
+            ("dbaas.[make it]", {"given": "nul\0"}, Reason.ARGUMENTS_INVALID),
+        ):
+            with pytest.raises(Failure) as caught:
+                call(name, **arguments)
+            assert caught.value.reason is reason, name
+    finally:
+        session.close()

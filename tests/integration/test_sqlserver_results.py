@@ -13,7 +13,7 @@ import pytest
 from api.reasons import Reason
 from tests.integration.caller import Caller
 from tests.integration.sqlserver_site import SqlServerSchema, SqlServerSite
-from tests.integration.tds.procedures import Assigned, Counted, Event, Gone, Printed, Raised, Rows, Script
+from tests.integration.tds.procedures import Assigned, Counted, Event, Gone, Printed, Raised, Returned, Rows, Script
 
 pytestmark = pytest.mark.integration
 
@@ -172,11 +172,43 @@ def test_output_parameters_are_the_result_of_a_procedure_without_rows(
     assert sqlserver_call("p", "a", "u", "1433") == {"username": "a_u", "port": "1433"}
 
 
-def test_rows_come_before_output_parameters(sqlserver_call: Caller, sqlserver_schema: SqlServerSchema) -> None:
+def test_output_parameters_join_the_rows(sqlserver_call: Caller, sqlserver_schema: SqlServerSchema) -> None:
     sqlserver_schema.define(
         "p", "@n int OUTPUT", "BEGIN SET @n = 1; SELECT 'a' AS [key], 'b' AS value; END",
         events(Assigned("n", 1), pairs(("a", "b"))),
     )  # fmt: skip
+
+    assert sqlserver_call("p") == {"a": "b", "n": "1"}
+
+
+def test_what_may_be_silent_may_return_nothing_but_a_status(
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema
+) -> None:
+    sqlserver_schema.define("p", "", "SET NOCOUNT ON", events(Counted(1)))
+    sqlserver_schema.define("q", "", "RETURN 1", events(Returned(1)))
+
+    assert sqlserver_call("p", silent=True) == {}
+    assert sqlserver_call.refusal("q", silent=True).code == "1"
+
+
+def test_a_status_other_than_0_is_a_failure_where_nothing_is_returned(
+    sqlserver_call: Caller, sqlserver_schema: SqlServerSchema
+) -> None:
+    """As the procedures of the server itself have it; a delete that says so has not deleted."""
+    sqlserver_schema.define("p", "", "BEGIN RETURN -4; END", events(Returned(-4)))
+    sqlserver_schema.define("q", "@password nvarchar(9) = NULL OUTPUT", "BEGIN RETURN 1; END", events(Returned(1)))
+
+    for name, status in (("p", "-4"), ("q", "1")):
+        for returns in (True, False):
+            failure = sqlserver_call.refusal(name, returns=returns)
+            assert (failure.reason, failure.code) == (Reason.PROCEDURE_FAILED, status)
+            assert f"it returned status {status}, which means that it failed" in failure.message
+
+
+def test_a_status_beside_a_result_is_no_failure(sqlserver_call: Caller, sqlserver_schema: SqlServerSchema) -> None:
+    sqlserver_schema.define(
+        "p", "", "BEGIN SELECT 'a' AS [key], 'b' AS value; RETURN 7; END", events(pairs(("a", "b")), Returned(7))
+    )
 
     assert sqlserver_call("p") == {"a": "b"}
 

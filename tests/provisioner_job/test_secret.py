@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -167,6 +167,40 @@ class TestPassThrough:
 
         assert all(data[key] == (value.encode() or kept.get(key, b"")) for key, value in result.items())
         assert set(data) == set(result)
+
+
+class TestRotation:
+    KEPT: ClassVar = {"username": b"u", "password": b"old"}
+    ROTATE: ClassVar[dict[str, Any]] = {"type": "rotate", "calls": (call("rotate"), call("create"))}
+
+    @pytest.mark.parametrize("result", [{"username": "u", "password": ""}, {"username": "u"}, {"password": ""}])
+    def test_one_that_returns_no_new_credential_has_failed(self, result: dict[str, str]) -> None:
+        with pytest.raises(Failure) as failure:
+            composed(result, self.KEPT, **self.ROTATE)
+
+        assert reason_of(failure) is Reason.RESULT_INVALID
+        assert "rotate and create have run, but returned no new credential" in failure.value.message
+
+    def test_one_that_returns_no_new_credential_has_failed_whatever_else_is_declared(self) -> None:
+        both = target(credentials=("username", "password"))
+        with pytest.raises(Failure):
+            composed({"username": "u", "password": ""}, self.KEPT, to=both, **self.ROTATE)
+
+        assert composed({"username": "u2", "password": ""}, self.KEPT, to=both, **self.ROTATE)["username"] == b"u2"
+
+    def test_one_that_returns_the_same_credential_once_more_is_believed(self) -> None:
+        assert composed({"username": "u", "password": "old"}, self.KEPT, **self.ROTATE) == self.KEPT
+
+    def test_one_that_is_given_the_new_password_need_not_return_it(self) -> None:
+        generated = {"Generated": {"password": "new"}}
+        password = text("password", "{{ .Generated.password }}")
+        data = composed({}, self.KEPT, to=target(password), more=generated, generated=True, **self.ROTATE)
+
+        assert data == {"password": b"new"}
+
+    def test_of_a_class_without_credentials_nothing_is_missed(self) -> None:
+        assert composed({"host": "h"}, {"host": b"h"}, to=target(credentials=()), **self.ROTATE) == {"host": b"h"}
+        assert composed({"pwd": "p"}, {"pwd": b"p"}, **self.ROTATE) == {"pwd": b"p"}
 
 
 class TestFormat:

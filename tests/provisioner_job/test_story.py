@@ -150,6 +150,28 @@ class TestSuccess:
         assert manifest is not None
         assert "dbaas.bedag.ch/rotated-at" in manifest["metadata"]["annotations"]
 
+    def test_a_rotation_that_returns_nothing_leaves_the_word_to_the_create_after_it(self, world: World) -> None:
+        world.run(spec())
+        world.define("rotate_silently", LOG, returns="void")
+        world.define("create_database", RETURN.format(password="'rotated'"))
+        calls = (call("rotate_silently", name="orders"), call("create_database", name="orders"))
+        world.run(given := spec(type="rotate", sequence=2, calls=calls))
+
+        assert world.status(given)["outcome"] == "Succeeded", world.status(given)
+        assert (world.secret() or {})["password"] == "rotated"
+
+    def test_a_rotation_of_which_nobody_says_the_new_password_is_no_success(self, world: World) -> None:
+        """The Secret would be called rotated, and not log in any more."""
+        world.run(spec())
+        world.define("rotate_silently", LOG, returns="void")
+        calls = (call("rotate_silently", name="orders"), call("create_database", name="orders"))
+        world.run(given := spec(type="rotate", sequence=2, calls=calls))
+        status = world.status(given)
+
+        assert (status["reason"], status["called"]) == ("ResultInvalid", True)
+        assert "let the rotate procedure return what it has set" in status["message"]
+        assert (world.secret() or {})["password"] == "fresh-password"
+
     def test_what_others_have_added_to_the_secret_stays(self, world: World) -> None:
         given = world.operation(spec(sequence=2, secret=target(credentials=())))
         world.our_secret(given, 1, stringData={"password": "kept", "theirs": "x"})

@@ -18,6 +18,7 @@ from tests.integration.tds.procedures import (
     Printed,
     Procedure,
     Raised,
+    Returned,
     Rows,
     Waits,
 )
@@ -172,7 +173,11 @@ class Engine:
     def _select(self, words: Words, reply: Reply, scope: dict[str, Variable]) -> None:
         text = " ".join(token.text for token in words.tokens)
         given = [scope[token.text.lower()].value for token in words.tokens if token.text.lower() in scope]
-        if "sys . database_permissions" in text:
+        if "sys ." in text and self.world.catalogue != "shown":
+            if self.world.catalogue == "refused":
+                raise Refusal(208, "Invalid object name 'sys.all_objects'.")
+            self._rows(Rows({"name": "sysname"}, []), reply)
+        elif "sys . database_permissions" in text:
             procedure = self.world.find((str(given[0]), str(given[2])))
             self._rows(Rows({"class": "varchar(3)"}, [(one,) for one in procedure.public] if procedure else []), reply)
         elif "sys . all_objects" in text:
@@ -290,16 +295,16 @@ class Engine:
         outputs = {key.lower(): value for key, value in values.items()}
         self.world.running.add(procedure.name)
         try:
-            self._run(procedure, values, outputs, reply)
+            status = self._run(procedure, values, outputs, reply)
         finally:
             self.world.running.discard(procedure.name)
         for argument in arguments:
             if argument.into:
                 scope[argument.into].value = outputs[argument.name.lower()]
         if not self._in_rpc:
-            reply.add(tokens.return_status(0))
+            reply.add(tokens.return_status(status))
             reply.done(tokens.DONEPROC)
-        return 0
+        return status
 
     def _bound(self, procedure: Procedure, arguments: Sequence[Argument]) -> dict[str, Any]:
         given: dict[str, object] = {}
@@ -325,7 +330,7 @@ class Engine:
             values[parameter.name] = self._assigned(value, parameter.type, procedure.name)
         return values
 
-    def _run(self, procedure: Procedure, values: dict[str, Any], outputs: dict[str, Any], reply: Reply) -> None:
+    def _run(self, procedure: Procedure, values: dict[str, Any], outputs: dict[str, Any], reply: Reply) -> int:
         last: Event | None = None
         for last in procedure.script({name.removeprefix("@"): value for name, value in values.items()}):
             match last:
@@ -357,6 +362,7 @@ class Engine:
                     outputs["@" + last.name.lower()] = last.value
         if isinstance(last, Raised) and last.severity > 10:
             raise Ended
+        return last.status if isinstance(last, Returned) else 0
 
     def _wait(self, event: Waits, reply: Reply) -> None:
         reply.flush()

@@ -71,7 +71,14 @@ class Assigned:
     value: object
 
 
-Event: TypeAlias = Rows | Counted | Printed | Raised | Waits | Gone | Assigned
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """RETURN n; the last event of a script."""
+
+    status: int
+
+
+Event: TypeAlias = Rows | Counted | Printed | Raised | Waits | Gone | Assigned | Returned
 Script: TypeAlias = Callable[[Mapping[str, Any]], Iterator[Event]]
 
 

@@ -30,6 +30,8 @@ class World:
     procedures: list[Procedure] = field(default_factory=list)
     code_page: int = 1252
     updateability: str = "READ_WRITE"
+    catalogue: str = "shown"
+    """`hidden` from the account (DENY VIEW DEFINITION), or `refused` to it."""
     requests: list[Request] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     """Passwords of the logins that arrived."""

@@ -61,11 +61,14 @@ def test_only_what_a_procedure_says_itself_is_passed_on() -> None:
     signal = call_failure(ServerError(1644, "45000", "quota exceeded"), CREATE)
     numbered = call_failure(ServerError(5001, "45000", "quota exceeded"), CREATE)
     quoting = call_failure(ServerError(1062, "23000", "Duplicate entry 's3cret' for key 'PRIMARY'"), CREATE)
-    unknown = call_failure(ServerError(29999, "", "s3cret"), CREATE)
+    own = call_failure(ServerError(30001, "42000", "quota exceeded"), CREATE)
+    unknown = call_failure(ServerError(9999, "", "s3cret"), CREATE)
 
-    assert signal.message == numbered.message == "quota exceeded"
-    assert quoting.message == "the server reports error 1062 (ER_DUP_ENTRY), SQLSTATE 23000"
-    assert unknown.message == "the server reports error 29999"
+    assert signal.message == numbered.message == own.message == "quota exceeded"
+    assert quoting.message == (
+        "a row with this key is there already: the server reports error 1062 (ER_DUP_ENTRY), SQLSTATE 23000"
+    )
+    assert unknown.message == "the server reports error 9999"
 
 
 def test_numbers_of_the_client_library_are_no_servers() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Result
-from provisioner_job.drivers.result import read_result
+from provisioner_job.drivers.result import ResultSet, read_result
 from provisioner_job.errors import Failure
 
 TEXTS = st.text(min_size=1)
@@ -18,12 +18,12 @@ TEXTS = st.text(min_size=1)
 
 @given(st.dictionaries(TEXTS, TEXTS, min_size=1))
 def test_rows_of_keys_and_values_give_themselves_in_their_order(result: dict[str, str]) -> None:
-    assert list(read_result(("Key", "VALUE"), [*result.items()]).items()) == [*result.items()]
+    assert list(read_result(ResultSet(("Key", "VALUE"), [*result.items()])).items()) == [*result.items()]
 
 
 @given(st.dictionaries(TEXTS.filter(lambda name: name.casefold() not in ("key", "value")), TEXTS, min_size=1))
 def test_one_row_gives_its_columns(result: dict[str, str]) -> None:
-    assert read_result([*result], [[*result.values()]]) == result
+    assert read_result(ResultSet([*result], [[*result.values()]])) == result
 
 
 @given(st.lists(st.text(max_size=3), max_size=4), st.integers(0, 3), st.data())
@@ -35,7 +35,7 @@ def test_whatever_comes_is_either_a_result_or_a_refusal_without_values(
     refusal: Failure | None = None
     result: Result = {}
     try:
-        result = read_result(columns, rows)
+        result = read_result(ResultSet(columns, rows))
     except Failure as failure:
         refusal = failure
 
@@ -62,6 +62,42 @@ def test_other_shapes_are_refused(
     columns: Sequence[str], rows: Sequence[Sequence[str | None]], count: int | None
 ) -> None:
     with pytest.raises(Failure) as caught:
-        read_result(columns, rows, count)
+        read_result(ResultSet(columns, rows, count))
 
     assert caught.value.reason is Reason.RESULT_INVALID
+
+
+OUTPUTS = ResultSet(("password", "status"), [("fresh", "0")])
+
+
+@pytest.mark.parametrize(
+    ("rows", "joined"),
+    [
+        (ResultSet(("key", "value"), [("username", "u"), ("status", "rows'")]), {"username": "u"}),
+        (ResultSet(("username", "host"), [("u", "h")]), {"username": "u", "host": "h"}),
+        (ResultSet(("key", "value"), ()), {}),
+        (ResultSet(("a",), [("looked at",), ("on the way",)]), {}),
+        (ResultSet(("", "a"), [("no", "names")]), {}),
+        (ResultSet(), {}),
+    ],
+)
+def test_out_parameters_join_the_rows_whichever_holds_the_password(rows: ResultSet, joined: dict[str, str]) -> None:
+    assert read_result(rows, OUTPUTS) == {**joined, "password": "fresh", "status": "0"}
+
+
+def test_rows_of_keys_and_values_that_cannot_be_read_are_not_left_out_beside_out_parameters() -> None:
+    with pytest.raises(Failure) as caught:
+        read_result(ResultSet(("key", "value"), [("password", "a"), ("password", "b")]), OUTPUTS)
+
+    assert caught.value.reason is Reason.RESULT_INVALID
+
+
+@pytest.mark.parametrize("nothing", [ResultSet(), ResultSet(("key", "value")), ResultSet(("a",), (), 0)])
+def test_what_may_be_silent_may_return_nothing_or_no_row(nothing: ResultSet) -> None:
+    assert read_result(nothing, silent=True) == {}
+
+
+def test_what_may_be_silent_and_is_not_is_read_as_ever() -> None:
+    assert read_result(ResultSet(("password",), [("p",)]), silent=True) == {"password": "p"}
+    with pytest.raises(Failure):
+        read_result(ResultSet(("a",), [("x",), ("y",)]), silent=True)
