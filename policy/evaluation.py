@@ -78,8 +78,20 @@ def _unmet(matching: Sequence[DatabasePolicy], question: Question) -> set[Violat
     defaults = default_params(matching, question.cls)
     found = {v for policy in demanding for v in _demands(policy, question, question.object, defaults)}
     if found and question.operation == "UPDATE":
-        found -= {v for policy in demanding for v in _demands(policy, question, question.old, defaults)}
+        before = {v for policy in demanding for v in _demands(policy, question, question.old, defaults)}
+        found -= {v for v in before if v.path != _ROTATION or not _rotates_later(question)}
     return found
+
+
+_ROTATION = "spec.rotation.every"
+
+
+def _rotates_later(question: Question) -> bool:
+    """Whether an update makes a rotation rarer: what was too rare before is no reason to allow that."""
+    new, old = ((m.get("spec") or {}).get("rotation") or {} for m in (question.object, question.old))
+    if "every" not in old:
+        return False
+    return "every" not in new or parse_duration(new["every"]) > parse_duration(old["every"])
 
 
 def default_params(policies: Iterable[DatabasePolicy], cls: DatabaseClass | None) -> dict[str, str]:
@@ -145,7 +157,7 @@ def _demands(
             message = (
                 f"requires a rotation at least every {format_duration(policy.maximum_age)}; set it to that or less"
             )
-            yield _violation(policy, "spec.rotation.every", message)
+            yield _violation(policy, _ROTATION, message)
     if policy.adoption == "Forbidden" and ADOPT in annotations:
         yield _violation(policy, f"metadata.annotations[{ADOPT}]", "forbids adoption; remove the annotation")
 

@@ -40,9 +40,11 @@ class Inputs:
     def holds(self, expression: str) -> bool:
         """Whether `expression` is true of them; raises ExpressionError when it is neither true nor false."""
         answer = self._evaluated(expression)
-        if not isinstance(answer, bool):
-            raise ExpressionError(str(answer)[:200])
-        return answer
+        if answer.type() == cel.Type.ERROR:
+            raise ExpressionError(str(answer.value())[:200])
+        if answer.type() != cel.Type.BOOL:
+            raise ExpressionError(f"it gives {answer.type().name()}, and true or false is needed")
+        return answer.value() is True
 
     def text(self, expression: str) -> str:
         """What `expression` gives, if that is one line of text that can be printed; "" otherwise."""
@@ -55,7 +57,7 @@ class Inputs:
 
     def _evaluated(self, expression: str) -> Any:
         try:
-            return _compiled(expression).eval(self._activation).value()
+            return _compiled(expression).eval(self._activation)
         except RuntimeError as error:
             raise ExpressionError(str(error)[:200]) from None
 

@@ -8,22 +8,19 @@ from api.faults import Fault
 from policy.expressions import expression_fault
 from policy.patterns import matches, pattern_fault
 from policy.rules import DatabasePolicy, PolicyParameter
+from policy.vocabulary import unknown_fields
 
 
 def policy_faults(policy: DatabasePolicy) -> Iterator[Fault]:
     """Faults of a policy of the right shape: expressions and patterns that do not compile, demands that contradict."""
     for index, rule in enumerate(policy.validations):
         path = f"spec.validations[{index}]"
-        if fault := expression_fault(rule.expression):
-            yield Fault(f"{path}.expression", fault)
-        if rule.message_expression and (fault := expression_fault(rule.message_expression, text=True)):
-            yield Fault(f"{path}.messageExpression", fault)
+        yield from _expression_faults(f"{path}.expression", rule.expression)
+        if rule.message_expression:
+            yield from _expression_faults(f"{path}.messageExpression", rule.message_expression, text=True)
     for name, parameter in policy.params.items():
         yield from _parameter_faults(f"spec.params[{name}]", parameter)
-    operations = policy.match.operations
-    if policy.deletion_protection == "RequireConfirmation" and operations and "DELETE" not in operations:
-        message = "RequireConfirmation is about DELETE, which spec.match.operations leaves out; add it there"
-        yield Fault("spec.deletionProtection", message)
+    yield from _idle_demands(policy)
     demands = (
         policy.allowed_endpoints,
         policy.params,
@@ -41,12 +38,52 @@ def policy_faults(policy: DatabasePolicy) -> Iterator[Fault]:
         yield Fault("spec.allowedEndpoints", "has none of spec.match.endpoints: every Database would be refused")
 
 
+def _expression_faults(path: str, expression: str, *, text: bool = False) -> Iterator[Fault]:
+    if fault := expression_fault(expression, text=text):
+        yield Fault(path, fault)
+    elif unknown := "; ".join(unknown_fields(expression)):
+        yield Fault(path, unknown)
+
+
+def _idle_demands(policy: DatabasePolicy) -> Iterator[Fault]:
+    """Demands about operations that the policy does not match: they would never be made."""
+    operations = frozenset(policy.match.operations)
+    if not operations:
+        return
+    if not operations - {"DELETE"}:
+        demands = {
+            "allowedEndpoints": bool(policy.allowed_endpoints),
+            "params": bool(policy.params),
+            "deletionProtection": policy.deletion_protection == "Required",
+            "rotation": policy.maximum_age is not None,
+            "adoption": bool(policy.adoption),
+        }
+        for field in (name for name, made in demands.items() if made):
+            yield _idle(f"spec.{field}", "CREATE and UPDATE")
+    if "CREATE" not in operations:
+        if policy.per_namespace is not None or policy.per_endpoint is not None:
+            yield _idle("spec.quota", "CREATE")
+        for name, rule in policy.params.items():
+            if rule.default is not None and operations - {"DELETE"}:
+                yield _idle(f"spec.params[{name}].default", "CREATE")
+    if policy.deletion_protection == "RequireConfirmation" and "DELETE" not in operations:
+        yield _idle("spec.deletionProtection", "DELETE", "RequireConfirmation ")
+
+
+def _idle(path: str, operations: str, what: str = "") -> Fault:
+    return Fault(path, f"{what}is about {operations}, which spec.match.operations leaves out; add it there")
+
+
 def _parameter_faults(path: str, rule: PolicyParameter) -> Iterator[Fault]:
+    if rule == PolicyParameter():
+        yield Fault(path, "demands nothing; add one of enum, pattern, maxLength, required, forbidden, default")
     if rule.forbidden and (rule.required or rule.enum or rule.pattern or rule.max_length is not None):
         yield Fault(path, "is forbidden, and more is demanded of it; remove forbidden, or everything but default")
     if rule.pattern is not None and (fault := pattern_fault(rule.pattern)):
         yield Fault(f"{path}.pattern", fault)
         return
+    if rule.enum and not any(_fits(rule, value) for value in rule.enum):
+        yield Fault(f"{path}.enum", "has no value that pattern and maxLength allow: every Database would be refused")
     if rule.default is None:
         return
     if rule.enum and rule.default not in rule.enum:
@@ -55,3 +92,8 @@ def _parameter_faults(path: str, rule: PolicyParameter) -> Iterator[Fault]:
         yield Fault(f"{path}.default", "is longer than maxLength")
     if rule.pattern is not None and not matches(rule.pattern, rule.default):
         yield Fault(f"{path}.default", f"must match the pattern {rule.pattern}")
+
+
+def _fits(rule: PolicyParameter, value: str) -> bool:
+    short = rule.max_length is None or len(value) <= rule.max_length
+    return short and (rule.pattern is None or matches(rule.pattern, value))

@@ -19,7 +19,14 @@ def main() -> None:
     if sys.argv[1:2] == ["check"]:
         from webhook import check
 
-        sys.exit(check.main(sys.argv[2:]))
+        try:
+            status = check.main(sys.argv[2:])
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Who reads has read enough (`| head`). Python would complain once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 1
+        sys.exit(status)
     try:
         settings = Settings.from_env(os.environ)
     except SettingsError as error:

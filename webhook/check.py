@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from api.stamp import Stamp
 from webhook.documents import Document, Unreadable, read
 from webhook.offline import Finding, Inspection, Requester
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     except Unreadable as error:
         print(f"webhook check: {error}", file=sys.stderr)
         return 2
-    groups = (*options.group, "system:authenticated")
+    groups = (*options.group, *Stamp(options.user or "check").all_groups)
     requester = Requester(options.user, tuple(dict.fromkeys(groups)), options.namespace)
     inspection = Inspection(requester, allow_insecure=options.allow_insecure_endpoints)
     inspection.know(existing)

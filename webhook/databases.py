@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from api.faults import Fault
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint
-from api.labels import ROTATE
+from api.labels import DEFAULTED_PARAMS, ROTATE
 from api.rendering import database_faults, identity_path, instance_name_for, render_identity, template_values
 from api.templates import TemplateError
 from policy.patterns import matches
@@ -61,6 +61,18 @@ def change(request: Request, world: World) -> Iterator[Fault]:
             yield Fault(f"spec.params.{name}", _changed_parameter(old.params, new.params, name))
     if new.deletion_policy != old.deletion_policy and (cls := _class_of(old, world)):
         yield from _deletion_policy_faults(new, cls)
+
+
+def explained(fault: Fault, request: Request) -> Fault:
+    """`fault`, with a word on a parameter's value that a default gave: whoever asks sees nothing of it."""
+    name = fault.path.removeprefix("spec.params.")
+    if name == fault.path or request.operation != "CREATE":
+        return fault
+    defaulted = (request.object["metadata"].get("annotations") or {}).get(DEFAULTED_PARAMS, "")
+    if name not in defaulted.split(",") or name not in (params := request.object["spec"].get("params") or {}):
+        return fault
+    source = f"{_quoted(params[name])} is the default of a policy or the class"
+    return Fault(fault.path, f"{fault.message}; {source}: give a value of your own")
 
 
 def deletion(request: Request, world: World) -> Iterator[Fault]:

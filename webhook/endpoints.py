@@ -16,7 +16,7 @@ from webhook.classes import listed
 from webhook.hosts import host_fault, is_loopback
 from webhook.review import Manifest, Request
 from webhook.selectors import selector_faults
-from webhook.world import Claimed, World
+from webhook.world import Claimed, Use, World
 
 
 def faults(manifest: Manifest, *, allow_insecure: bool) -> Iterator[Fault]:
@@ -80,9 +80,12 @@ def _tls_faults(tls: Tls, *, allow_insecure: bool) -> Iterator[Fault]:
 
 def deletion(request: Request, world: World) -> Iterator[Fault]:
     """A deletion: refused while a Database or an instance is on this endpoint."""
-    users = sorted(map(str, world.users_of_endpoint(request.name)))
-    if users:
-        yield Fault("metadata.name", f"is in use by {listed(users)}; delete what uses it first")
+    users = list(world.users_of_endpoint(request.name))
+    databases = {(user.metadata.namespace, user.metadata.name) for user in users if isinstance(user, Use)}
+    # A Database and its own instance are one.
+    names = sorted({str(user) for user in users if isinstance(user, Use) or user.claim not in databases})
+    if names:
+        yield Fault("metadata.name", f"is in use by {listed(names)}; delete what uses it first")
 
 
 def warnings(manifest: Manifest) -> Iterator[str]:

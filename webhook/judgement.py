@@ -70,7 +70,8 @@ class Judge:
             return Verdict(faults=_sorted(shape), audit=audit)
         violations = self._violations(request)
         denied = [Fault(v.path, v.message) for v in violations if v.enforcement == "Deny"]
-        faults = _sorted(chain((fault for check in course.checks for fault in check(request, self._world)), denied))
+        found = chain((fault for check in course.checks for fault in check(request, self._world)), denied)
+        faults = _sorted(databases.explained(fault, request) for fault in found)
         hints = () if faults else tuple(hint for hints in course.hints for hint in hints(request, self._world))
         warned = tuple(f"{v.path}: {v.message}" for v in violations if v.enforcement == "Warn")
         return Verdict(faults, (*warned, *hints), audit=audit | _audited(violations), violations=violations)

@@ -71,7 +71,8 @@ class Claimed:
         )
 
     def __str__(self) -> str:
-        return f"DatabaseInstance {self.metadata.name}"
+        holder = "" if self.claim is None else f" (claimed by {self.claim[0]}/{self.claim[1]})"
+        return f"DatabaseInstance {self.metadata.name}{holder}"
 
 
 class World(Protocol):

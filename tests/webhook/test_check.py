@@ -316,3 +316,25 @@ def test_a_policy_is_about_who_asks(files: Files) -> None:
 
     assert files.check(file)[0] == 0
     assert files.check(file, "--user", "alice", "--group", "developers")[0] == 1
+
+
+def test_a_service_account_is_in_the_groups_that_its_name_says(files: Files) -> None:
+    closed = policy("closed", match={"groups": ["system:serviceaccounts:ci"]}, allowedEndpoints=["none"])
+    file = files.write("all.yaml", closed, database_class(), endpoint(), named(database()))
+
+    assert files.check(file, "--user", "system:serviceaccount:ci:flux")[0] == 1
+    assert files.check(file, "--user", "system:serviceaccount:other:flux")[0] == 0
+
+
+def test_who_reads_no_further_is_no_error(files: Files) -> None:
+    """As with `| head`."""
+    file = files.write("all.yaml", *(database_class(f"{number:0240}") for number in range(150)))
+    argv = [sys.executable, "-m", "webhook", "check", file, "--output", "json"]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert said == b""

@@ -129,7 +129,10 @@ def test_a_class_with_databases_stays_with_its_engine() -> None:
 
     refused = faults(judged("UPDATE", database_class(driver="sqlserver"), database_class(), world=used))
 
-    assert "from postgres to sqlserver while DatabaseInstance db-x exist" in refused["spec.driver"]
+    assert (
+        "from postgres to sqlserver while DatabaseInstance db-x (claimed by shop/orders) exist"
+        in refused["spec.driver"]
+    )
     assert judged("UPDATE", database_class(driver="sqlserver"), database_class()).allowed
     assert judged("UPDATE", database_class(retry={"limit": 1}), database_class(), world=used).allowed
 
@@ -143,6 +146,6 @@ def test_a_class_in_use_is_not_deleted() -> None:
 
     assert found["metadata.name"] == (
         "is in use by DatabaseEndpoint pg-0, DatabaseEndpoint pg-1, DatabaseEndpoint pg-2, DatabaseEndpoint pg-3, "
-        "DatabaseInstance db-0 and 2 more; delete what uses it first"
+        "DatabaseInstance db-0 (claimed by a/b) and 2 more; delete what uses it first"
     )
     assert judged("DELETE", database_class("unused"), world=world).allowed

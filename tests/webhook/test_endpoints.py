@@ -196,7 +196,7 @@ def test_an_endpoint_with_databases_stays_with_its_engine() -> None:
 
     refused = faults(judged("UPDATE", endpoint(className="mssql"), endpoint(), world=used))
 
-    assert "DatabaseInstance db-x of postgres exist" in refused["spec.className"]
+    assert "DatabaseInstance db-x (claimed by shop/orders) of postgres exist" in refused["spec.className"]
     assert judged("UPDATE", endpoint(className="other-pg"), endpoint(), world=used).allowed
     assert judged("UPDATE", endpoint(className="mssql"), endpoint(), world=WorldOf(_classes=classes)).allowed
 
@@ -220,11 +220,14 @@ def test_a_class_that_is_not_there_yet_is_warned_of() -> None:
 
 
 def test_an_endpoint_in_use_is_not_deleted() -> None:
-    world = WorldOf(_databases=[database("b"), database("a")], _instances=[claimed("db-x", "shop", "a")])
+    """A Database and its own instance are one user; an instance that outlived its Database is another."""
+    instances = [claimed("db-x", "shop", "a"), claimed("db-y", "shop", "gone")]
+    world = WorldOf(_databases=[database("b"), database("a")], _instances=instances)
 
     found = faults(judged("DELETE", endpoint(), world=world))
 
     assert found["metadata.name"] == (
-        "is in use by Database shop/a, Database shop/b, DatabaseInstance db-x; delete what uses it first"
+        "is in use by Database shop/a, Database shop/b, DatabaseInstance db-y (claimed by shop/gone); "
+        "delete what uses it first"
     )
     assert judged("DELETE", endpoint("unused"), world=world).allowed

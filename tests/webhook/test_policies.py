@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.labels import ADOPT, CONFIRM_DELETE, ROTATE
+from api.labels import ADOPT, CONFIRM_DELETE, DEFAULTED_PARAMS, ROTATE
 from tests.webhook.builders import WorldOf, annotated, database, database_class, endpoint, policy, review
 from tests.webhook.verdicts import faults, judged
 from webhook.judgement import Judge
@@ -42,6 +42,7 @@ def rule(expression: str, **more: str) -> list[Json]:
         ({"validations": rule("object.metadata.name == 'x'", message="call it x")}, {}, "spec", "call it x"),
         ({"validations": rule("false", messageExpression="'no ' + object.metadata.name")}, {}, "spec", "no orders"),
         ({"validations": rule("object.spec.ghost == 1")}, {}, "spec", 'Key not found in map : "ghost"'),
+        ({"validations": rule("object.spec.endpoint")}, {}, "spec", "it gives STRING, and true or false is needed"),
         (
             {"validations": rule("object.spec.endpoint == 'x' ||\n  false\n")},
             {},
@@ -140,6 +141,29 @@ def test_an_update_is_refused_for_what_it_changes() -> None:
     assert not judged("UPDATE", old, labelled, world=named).allowed
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "allowed"),
+    [
+        ("48h", "9999h", False),
+        ("48h", None, False),
+        ("48h", "30h", True),
+        ("48h", "48h", True),
+        (None, "48h", True),
+        (None, None, True),
+        ("1h", "25h", False),
+    ],
+)
+def test_a_rotation_that_is_too_rare_may_come_nearer_and_not_go_further(
+    before: str | None,
+    after: str | None,
+    allowed: bool,  # noqa: FBT001
+) -> None:
+    specs: list[Json] = [{"rotation": {"every": every}} if every else {} for every in (before, after)]
+    old, new = (database(**spec) for spec in specs)
+
+    assert judged("UPDATE", new, old, world=world(policy(rotation={"maxAge": "24h"}))).allowed is allowed
+
+
 def test_protection_is_not_spared_by_confirming_a_deletion_at_creation() -> None:
     protected = world(policy(deletionProtection="Required"))
 
@@ -195,6 +219,19 @@ def test_defaults_go_by_name_before_the_classs_and_after_the_users() -> None:
     assert added == {"/spec/params/a": "y", "/spec/params/c": "class"}
 
 
+def test_what_is_wrong_with_a_default_is_not_put_down_to_who_gave_nothing() -> None:
+    classes = [database_class(params={"size": {"enum": ["small"], "default": "small"}, "tier": {"required": False}})]
+    surroundings = world(policy(params={"size": {"default": "huge"}}), _classes=classes)
+    given = database(params={"size": "huge"})
+    defaulted = annotated(given, {DEFAULTED_PARAMS: "size"})
+
+    said = 'is not an allowed value; allowed are "small"'
+    assert faults(judged("CREATE", given, world=surroundings)) == {"spec.params.size": said}
+    assert faults(judged("CREATE", defaulted, world=surroundings)) == {
+        "spec.params.size": f'{said}; "huge" is the default of a policy or the class: give a value of your own'
+    }
+
+
 def test_what_the_engine_would_cut_short_or_not_bear_is_refused() -> None:
     surroundings = world(policy(validations=rule("object.spec.params.a == 'x'")))
     heavy = world(policy(validations=rule("object.spec.params.all(a, object.spec.params.all(b, true))")))
@@ -236,6 +273,34 @@ def test_what_the_engine_would_cut_short_or_not_bear_is_refused() -> None:
             {"match": {"operations": ["CREATE"]}, "deletionProtection": "RequireConfirmation"},
             "spec.deletionProtection",
             "is about DELETE",
+        ),
+        ({"match": {"operations": ["UPDATE"]}, "quota": {"perNamespace": 1}}, "spec.quota", "is about CREATE"),
+        ({"match": {"operations": ["DELETE"]}, **SMALL}, "spec.params", "is about CREATE and UPDATE"),
+        (
+            {"match": {"operations": ["DELETE"]}, "deletionProtection": "Required"},
+            "spec.deletionProtection",
+            "is about CREATE and UPDATE",
+        ),
+        (
+            {"match": {"operations": ["UPDATE"]}, "params": {"a": {"default": "x"}}},
+            "spec.params[a].default",
+            "is about CREATE",
+        ),
+        ({"params": {"a": {}}}, "spec.params[a]", "demands nothing"),
+        (
+            {"params": {"a": {"enum": ["x"], "pattern": "^y$"}}},
+            "spec.params[a].enum",
+            "every Database would be refused",
+        ),
+        (
+            {"validations": rule("!has(object.spec.deletionProtectoin)")},
+            "spec.validations[0].expression",
+            "line 1, column 18: object.spec has no deletionProtectoin; it has deletionPolicy, deletionProtection, en",
+        ),
+        (
+            {"validations": rule("true", messageExpression="'of ' +\n  namespaceObject.metadata.annotations.team")},
+            "spec.validations[0].messageExpression",
+            "line 2, column 28: namespaceObject.metadata has no annotations; it has labels, name",
         ),
         (
             {**SMALL, "match": {"namespaceSelector": {"matchLabels": {"a b": "c"}}}},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.webhook.builders import WorldOf, database, database_class, endpoint, review
+from tests.webhook.builders import WorldOf, database, database_class, endpoint, policy, review
 from webhook.app import Dependencies, create_app
 from webhook.judgement import Judge
 from webhook.metrics import Metrics
@@ -22,12 +22,30 @@ FORBIDDEN = [
     review("DELETE", database(deletionProtection=True)),
     review("CREATE", database_class(identity="same")),
     review("CREATE", endpoint(tls={"mode": "Disabled"})),
+    review("CREATE", database(endpoint="gold")),
+    review("CREATE", database("a-gold", endpoint="gold", rotation={"every": "25h"})),
+    review("CREATE", database("a-gold", endpoint="gold", rotation={"every": "1h"}), groups=["interns"]),
+    review(
+        "UPDATE",
+        database("a-gold", endpoint="gold", rotation={"every": "25h"}),
+        database("a-gold", endpoint="gold", rotation={"every": "24h"}),
+    ),
+    review("DELETE", database("a-gold", endpoint="gold")),
+    review("CREATE", policy(validations=[{"expression": "1 +"}])),
+]
+GOLD = {"endpoints": ["gold"]}
+POLICIES = [
+    policy("name", match=GOLD, validations=[{"expression": "object.metadata.name.endsWith('-gold')"}]),
+    policy("age", match=GOLD, rotation={"maxAge": "24h"}),
+    policy("who", match={**GOLD, "groups": ["interns"]}, quota={"perNamespace": 0}),
+    policy("care", match=GOLD, deletionProtection="RequireConfirmation"),
 ]
 PATHS = ("/validate", "/mutate")
 
 
 def serving() -> FlaskClient:
-    world = WorldOf(_classes=[database_class(params={"size": {"enum": ["small", "large"], "default": "small"}})])
+    classes = [database_class(params={"size": {"enum": ["small", "large"], "default": "small"}})]
+    world = WorldOf(_classes=classes, _endpoints=[endpoint(), endpoint("gold")], _policies=POLICIES)
     return create_app(Dependencies(Judge(world), Metrics(), lambda: "")).test_client()
 
 

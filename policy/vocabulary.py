@@ -1,0 +1,98 @@
+"""What there is in the variables of expressions, and where an expression reads a field that there is none of.
+
+The engine knows of no fields before it evaluates: `has(object.spec.deletionProtectoin)` would be false for ever, and
+`usage.namespaces` an error that refuses everybody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from policy.expressions import VARIABLES
+
+ANYTHING: Mapping[str, Any] = {}
+"""Nothing is known of what is below."""
+_NAMED = {"name": ANYTHING, "labels": ANYTHING}
+_PROCEDURE = {"name": ANYTHING, "timeout": ANYTHING}
+_METADATA = (
+    "name generateName namespace uid resourceVersion generation labels annotations finalizers ownerReferences "
+    "creationTimestamp deletionTimestamp deletionGracePeriodSeconds"
+)
+_DATABASE = {
+    "apiVersion": ANYTHING,
+    "kind": ANYTHING,
+    "metadata": dict.fromkeys(_METADATA.split(), ANYTHING),
+    "spec": {
+        "endpoint": ANYTHING,
+        "params": ANYTHING,
+        "deletionPolicy": ANYTHING,
+        "deletionProtection": ANYTHING,
+        "rotation": {"every": ANYTHING},
+    },
+    "status": ANYTHING,
+}
+FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "object": _DATABASE,
+    "oldObject": _DATABASE,
+    "request": {
+        "operation": ANYTHING,
+        "name": ANYTHING,
+        "namespace": ANYTHING,
+        "dryRun": ANYTHING,
+        "userInfo": {"username": ANYTHING, "groups": ANYTHING},
+    },
+    "namespaceObject": {"metadata": _NAMED},
+    "class": {
+        "metadata": _NAMED,
+        "spec": {
+            "driver": ANYTHING,
+            "operations": dict.fromkeys(("create", "rotate", "delete"), _PROCEDURE),
+            "deletionPolicy": ANYTHING,
+        },
+    },
+    "endpoint": {
+        "metadata": _NAMED,
+        "spec": {
+            "className": ANYTHING,
+            "host": ANYTHING,
+            "tls": {"mode": ANYTHING, "minimumVersion": ANYTHING},
+            "maxConcurrentJobs": ANYTHING,
+        },
+    },
+    "usage": {"namespace": ANYTHING, "endpoint": ANYTHING},
+}
+"""By variable: what `policy/question.py` gives, field by field."""
+
+_TEXTS = re.compile(
+    r"""[rR]?(?:"{3}.*?"{3}|'{3}.*?'{3})|[rR]"[^"\n]*"|[rR]'[^'\n]*'"""
+    r"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|//[^\n]*""",
+    re.DOTALL,
+)
+_PATH = re.compile(rf"(?<![\w.])({'|'.join(VARIABLES)})((?:\s*\.\s*\??\s*[A-Za-z_]\w*\b(?!\s*\())+)")
+_STEP = re.compile(r"[A-Za-z_]\w*")
+_BOUND = re.compile(r"\(\s*([A-Za-z_]\w*)\s*,(?:\s*([A-Za-z_]\w*)\s*,)?")
+
+
+def unknown_fields(expression: str) -> Iterator[str]:
+    """A sentence for each field that an expression of sound syntax reads and that there is none of, with its place."""
+    bare = _TEXTS.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), expression)
+    # A macro's own variable may be called like one of ours.
+    bound = {name for names in _BOUND.findall(bare) for name in names}
+    for path in _PATH.finditer(bare):
+        if path[1] not in bound:
+            yield from _unknown(expression, path)
+
+
+def _unknown(expression: str, path: re.Match[str]) -> Iterator[str]:
+    known, place = FIELDS[path[1]], path[1]
+    for step in _STEP.finditer(path[2]):
+        if not known:
+            return
+        if step[0] not in known:
+            at = path.start(2) + step.start()
+            line, column = expression.count("\n", 0, at) + 1, at - expression.rfind("\n", 0, at)
+            yield f"line {line}, column {column}: {place} has no {step[0]}; it has {', '.join(sorted(known))}"
+            return
+        known, place = known[step[0]], f"{place}.{step[0]}"
