@@ -1,15 +1,16 @@
 """What policies, and its endpoint, have against a Database that exists. Pure; asks nobody.
 
 Before a Database has a claim, a policy that denies holds it back. Afterwards it is only told: nothing that exists is
-blocked or taken away.
+blocked or taken away. Of an expression that does not answer nothing is told before it has gone on for a while.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint
 from api.labels import REQUESTED_BY
@@ -21,6 +22,29 @@ from policy.evaluation import Violation, concerns, reconsidered
 from policy.question import Peer, Question, Usage
 from policy.quotas import room_taken
 from policy.rules import DatabasePolicy
+
+FIRST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(hours=6)
+"""Until an expression that has not answered is asked again: as long as it has not, within these."""
+PATIENCE = timedelta(minutes=5)
+"""For how long an expression that does not answer leaves what was said of a Database that exists as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Some expression has not answered."""
+
+    since: datetime
+    ask_again: datetime
+    passing: bool
+    """Whether it may well be the moment's, and not the expression's, fault."""
+
+    @classmethod
+    def after(cls, former: Silence | None, now: datetime) -> Self:
+        """At `now` there was no answer (again)."""
+        since = now if former is None else former.since
+        lasted = now - since
+        return cls(since, now + min(max(lasted, FIRST_WAIT), LONGEST_WAIT), lasted < PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +58,21 @@ class Compliance:
     violations: tuple[Violation, ...] = ()
     claimed: bool = False
     """Whether it has its claim, so that nothing is held back."""
+    silence: Silence | None = None
+    """None: every expression has answered."""
+    as_told: bool = False
+    """Whether nothing is known but what the Database's status says already."""
 
     @property
     def denied(self) -> tuple[Violation, ...]:
         """What would be refused."""
         return tuple(found for found in self.violations if found.enforcement == "Deny")
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing would be refused but for want of an answer, which may come yet."""
+        silence = self.silence
+        return silence is not None and silence.passing and all(found.unanswered for found in self.denied)
 
     @property
     def reason(self) -> ConditionReason:
@@ -104,6 +138,26 @@ def compliance(database: Database, around: Surroundings, policies: Sequence[Data
         found = reconsidered(about, replace(question, usage=_Earlier(database, policies, room)))
     violations = (*found, *_closed(database, around))
     return Compliance(bool(about), counted, violations, around.claimed)
+
+
+def settled(found: Compliance, former: Compliance | None, now: datetime) -> Compliance:
+    """The verdict that follows `former` when `found` is what was found now.
+
+    Where an expression of a policy did not answer, what that policy had against a Database that exists stands for a
+    while. One that has no claim is held back meanwhile, as admission would refuse it.
+    """
+    silent = {violation.policy for violation in found.violations if violation.unanswered}
+    if not silent:
+        return found
+    silence = Silence.after(former.silence if former is not None else None, now)
+    found = replace(found, silence=silence)
+    if not found.claimed or not silence.passing:
+        return found
+    if former is None or former.as_told:
+        return replace(found, violations=(), as_told=True)
+    answered = {violation for violation in found.violations if not violation.unanswered}
+    kept = {v for v in former.violations if v.policy in silent and not v.unanswered}
+    return replace(found, violations=tuple(sorted(answered | kept)))
 
 
 def _closed(database: Database, around: Surroundings) -> Iterable[Violation]:

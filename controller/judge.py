@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance
-from controller.compliance import UNCONCERNED, Compliance, Surroundings, compliance
+from controller.compliance import UNCONCERNED, Compliance, Surroundings, compliance, settled
 from controller.observed import Namespace
 from controller.occupancy import Member, Occupancy, Place, Where
 from kube.cache import Cache
@@ -47,8 +48,9 @@ class _Basis:
 class Judge:
     """Judges by the policies of now; safe from any thread."""
 
-    def __init__(self, caches: Caches) -> None:
+    def __init__(self, caches: Caches, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._caches = caches
+        self._clock = clock
         self._occupancy = Occupancy(caches.databases, caches.instances)
         self._versions = itertools.count(1)
         self._rules = 0
@@ -78,10 +80,11 @@ class Judge:
             occupancy=self._occupancy.version,
         )
         key = (metadata.namespace, metadata.name)
-        known = self._verdicts.get(key)
-        if known is not None and _same(known[0], basis, counted=known[1].counted):
+        known, now = self._verdicts.get(key), self._clock()
+        if known is not None and not _due(known[1], now) and _same(known[0], basis, counted=known[1].counted):
             return known[1]
-        verdict = compliance(database, around, self._caches.policies.values(), self)
+        former = known[1] if known is not None and known[0].uid == metadata.uid else None
+        verdict = settled(compliance(database, around, self._caches.policies.values(), self), former, now)
         self._verdicts[key] = (basis, verdict)
         return verdict
 
@@ -120,6 +123,10 @@ def _relabelled(old: Namespace | None, new: Namespace | None) -> bool:
 
 def _reclassed(old: DatabaseEndpoint | None, new: DatabaseEndpoint | None) -> bool:
     return old is None or new is None or old.class_name != new.class_name
+
+
+def _due(verdict: Compliance, now: datetime) -> bool:
+    return verdict.silence is not None and verdict.silence.ask_again <= now
 
 
 def _same(before: _Basis, now: _Basis, *, counted: bool) -> bool:

@@ -69,7 +69,10 @@ def plan(observed: Observed, now: datetime) -> Plan:
     decided = _decide(observed, now)
     if decided.step is None and (step := _tidy(observed)) is not None:
         return replace(decided, step=step)
-    return decided
+    silence = observed.compliance.silence
+    if silence is None or (decided.look_again is not None and decided.look_again <= silence.ask_again):
+        return decided
+    return replace(decided, look_again=silence.ask_again)
 
 
 def _decide(observed: Observed, now: datetime) -> Plan:
@@ -239,7 +242,8 @@ def _held_back(observed: Observed, request: Request, now: datetime) -> Plan | No
         return Plan(verdict=stalled(ConditionReason.PARAMETERS_INVALID, message))
     found = observed.compliance
     if found.denied:
-        return Plan(verdict=stalled(found.reason, found.message), look_again=now + CONTENDER_INTERVAL)
+        verdict = (working if found.undecided else stalled)(found.reason, found.message)
+        return Plan(verdict=verdict, look_again=now + CONTENDER_INTERVAL)
     return None
 
 

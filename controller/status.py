@@ -106,7 +106,7 @@ def _conditions(observed: Observed, database: Database, verdict: Verdict, now: d
         wanted.append((CONDITION_STALLED, "True", *told))
     before = conditions_of(database.status)
     found = observed.compliance
-    if found.concerned or found.violations:
+    if (found.concerned or found.violations) and not found.as_told:
         status = "False" if found.denied else "True"
         wanted.append((CONDITION_POLICY_COMPLIANT, status, found.reason, found.message))
     conditions = []
@@ -121,8 +121,8 @@ def _conditions(observed: Observed, database: Database, verdict: Verdict, now: d
                 "lastTransitionTime": turned_at(before.get(kind), status, now),
             }
         )
-    if database.metadata.terminating and CONDITION_POLICY_COMPLIANT in before:
-        # Nobody judges it any more; what was said stands.
+    if (database.metadata.terminating or found.as_told) and CONDITION_POLICY_COMPLIANT in before:
+        # Nobody judges it any more, or not yet; what was said stands.
         conditions.append(before[CONDITION_POLICY_COMPLIANT])
     return conditions
 

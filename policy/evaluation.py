@@ -29,6 +29,8 @@ class Violation:
     enforcement: Enforcement
     quota: bool = False
     """Whether it is about room, which others may make."""
+    unanswered: bool = False
+    """Whether it is only that an expression has not answered: it took too much, or too many ask."""
 
 
 def evaluate(policies: Iterable[DatabasePolicy], question: Question) -> list[Violation]:
@@ -124,9 +126,11 @@ def concerns(policy: DatabasePolicy, question: Question) -> bool:
     return match.scope(question.labels, spec.get("endpoint", ""), class_name)
 
 
-def _violation(policy: DatabasePolicy, path: str, message: str, *, quota: bool = False) -> Violation:
+def _violation(
+    policy: DatabasePolicy, path: str, message: str, *, quota: bool = False, unanswered: bool = False
+) -> Violation:
     name = policy.metadata.name
-    return Violation(path, f'DatabasePolicy "{name}" {message}', name, policy.enforcement, quota)
+    return Violation(path, f'DatabasePolicy "{name}" {message}', name, policy.enforcement, quota, unanswered)
 
 
 def _demands(
@@ -236,4 +240,4 @@ def _expressions(policies: list[DatabasePolicy], question: Question, object_: Ma
         if answer.error:
             reason = " ".join(answer.error.split())
             message = f"cannot be evaluated ({reason}); ask its author to mend it: {expression}"
-        yield _violation(policy, rule.field_path, message)
+        yield _violation(policy, rule.field_path, message, unanswered=answer.silent)

@@ -38,13 +38,15 @@ class Answer:
 
     text: str = ""
     error: str = ""
+    silent: bool = False
+    """Whether no answer came: another time there may be one."""
 
 
-TOO_LONG = Answer(error=f"it took more than {SECONDS:g} s, and is not tried again here for {PAUSE:.0f} s")
+TOO_LONG = Answer(error=f"it took more than {SECONDS:g} s, and is not tried again here for {PAUSE:.0f} s", silent=True)
 TOO_LARGE = Answer(
-    error=f"it took more than {MEMORY // 1024 // 1024} MiB, and is not tried again here for {PAUSE:.0f} s"
+    error=f"it took more than {MEMORY // 1024 // 1024} MiB, and is not tried again here for {PAUSE:.0f} s", silent=True
 )
-TOO_LATE = Answer(error=f"all expressions together took more than {PATIENCE:g} s; try again")
+TOO_LATE = Answer(error=f"all expressions together took more than {PATIENCE:g} s; try again", silent=True)
 
 
 class Evaluator:

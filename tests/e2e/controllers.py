@@ -102,6 +102,12 @@ class Controller:
             self.start()
 
     @property
+    def pid(self) -> int:
+        """Of the process that runs, or ran last."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether it runs; RuntimeError with its last words when it has ended by itself."""
         code = None if self._process is None else self._process.poll()

@@ -6,6 +6,8 @@ The controller is a real process with the rights that the chart gives it. Nothin
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +120,13 @@ class Site:
 
         eventually(settled, f"{claims} of the Databases have a claim, {waiting} wait", 40)
 
+    def stop_evaluator(self) -> None:
+        """Have the controller's next question to its policies unanswered."""
+        tasks = Path(f"/proc/{self.controller.pid}/task").glob("*/children")
+        children = [pid for task in tasks for pid in task.read_text().split()]
+        [evaluator] = [pid for pid in children if b"policy.evaluator" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(int(evaluator), signal.SIGSTOP)
+
     def give_up(self, namespace: str, name: str) -> None:
         """Delete a Database whose Job nobody runs."""
         patch = {"metadata": {"annotations": {ABANDON: "true"}}}
@@ -218,6 +227,29 @@ def test_a_policy_that_changed_is_told_by_condition_and_event_and_takes_nothing(
     assert told["reason"] == "PolicyViolated"
     assert 'spec.params.size: DatabasePolicy "sizes" allows only "small"; choose one of them' in told["message"]
     assert site.claims("sized") == ["shop"]
+
+
+def test_an_answer_that_came_too_late_is_no_violation(site: Site) -> None:
+    """It is asked for again: only what it says then is told."""
+    rule = {
+        "expression": "!has(object.metadata.labels) || object.metadata.labels.size != 'huge'",
+        "message": "too large",
+    }
+    site.policy("prompt", validations=[rule])
+    site.namespace("slow", policy="prompt")
+    site.create("slow", "shop")
+    eventually(lambda: site.condition("slow", "shop", "PolicyCompliant").get("status") == "True", "it is compliant")
+    site.stop_evaluator()
+    site.client.patch(DATABASES, "shop", {"metadata": {"labels": {"size": "huge"}}}, namespace="slow")
+    eventually(lambda: site.condition("slow", "shop", "PolicyCompliant").get("status") == "False", "it is told")
+
+    def notes() -> list[str]:
+        found = site.client.list(EVENTS, namespace="slow")[0]
+        return [event["note"] for event in found if event["reason"] == "PolicyViolated"]
+
+    [note] = eventually(notes, "an Event tells it")
+    assert note == site.condition("slow", "shop", "PolicyCompliant")["message"]
+    assert 'DatabasePolicy "prompt" too large' in note
 
 
 def test_a_namespace_that_was_relabelled_is_judged_by_its_labels_of_now(site: Site) -> None:
