@@ -1,6 +1,6 @@
 """Gunicorn's worker for the webhook: one event loop holds all connections, threads get whole requests only.
 
-A client that is slow, or stops halfway (in the handshake, the headers, the body, or while it is answered), costs memory
+A client that is slow, or stops halfway (in the handshake, the head, the body, or while it is answered), costs memory
 and a descriptor until its time is up, and never a thread. HTTP itself is gunicorn's: parsing, WSGI, responses.
 """
 
@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -19,26 +17,16 @@ from gunicorn.http import get_parser, wsgi
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
 
-from webhook.app import BODY_LIMIT
+from webhook.conversation import STEP, Conversation, Room
 
 log = logging.getLogger(__name__)
 
-STEP = 5.0
-"""Seconds for each of handshake, request and response: the API server waits no longer."""
 LINGER = 2.0
 """Seconds for which idle connections stay at the end, for a request that is on its way."""
 CONNECTIONS = 900
 """Open at a time; more are closed at once. Those that API servers keep open go on being served."""
-HEAD_LIMIT = 65536
-"""Bytes of a request before its body."""
-SMALL = 65536
-"""Bytes of a body that is always received; larger ones together get `LARGE`."""
-LARGE = 64 * 1024 * 1024
-
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,10})[ \t]*\r\n", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
-_EXPECTING = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
-_REFUSAL = b"HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+LOOK = 0.25
+"""Seconds between two looks at the parent process, and at who is late."""
 
 
 class _Answer:
@@ -60,27 +48,35 @@ class ReviewWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def run(self) -> None:
         """Serve."""
-        self._pool = ThreadPoolExecutor(self.cfg.threads, thread_name_prefix="review")
-        self._open: set[asyncio.Task[None]] = set()
-        self._busy: set[asyncio.Task[Any] | None] = set()
-        self._large = 0
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
+        self._room = Room(self._respond, self.cfg.threads, self.cfg.keepalive)
+        self._arriving: set[asyncio.Task[None]] = set()
         accepting = [asyncio.create_task(self._accept(listener.sock)) for listener in self.sockets]
         while self.alive and self.ppid == os.getppid():
             self.notify()
-            await asyncio.sleep(0.25)
+            await self._look()
         for task in accepting:
             task.cancel()
         for listener in self.sockets:
             listener.close()
-        if self._open:
-            await asyncio.wait(self._open, timeout=LINGER)
-        for task in self._open - self._busy:
+        await self._all_gone(LINGER)
+        for task in self._arriving:
             task.cancel()
-        if self._open:
-            await asyncio.wait(self._open, timeout=self.cfg.graceful_timeout)
+        self._room.end_idle()
+        await self._all_gone(self.cfg.graceful_timeout)
+
+    async def _look(self, seconds: float = LOOK) -> None:
+        await asyncio.sleep(seconds)
+        self._room.end_late()
+
+    async def _all_gone(self, seconds: float) -> None:
+        """Wait until there is no connection any more, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._room.open or self._arriving:
+                    await self._look(LOOK / 10)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -92,85 +88,26 @@ class ReviewWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
                 log.warning("no connection can be taken", extra={"error": error.strerror})
                 await asyncio.sleep(0.1)
                 continue
-            if len(self._open) >= CONNECTIONS:
+            if len(self._room.open) + len(self._arriving) >= CONNECTIONS:
                 connection.close()
                 continue
-            task = asyncio.create_task(self._converse(connection, client))
-            self._open.add(task)
-            task.add_done_callback(self._open.discard)
+            task = asyncio.create_task(self._welcome(connection, client))
+            self._arriving.add(task)
+            task.add_done_callback(self._arriving.discard)
 
-    async def _converse(self, connection: socket.socket, client: Any) -> None:
-        """Answer one request after another, until either side has had enough."""
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(HEAD_LIMIT)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        context = ssl_context(self.cfg)
+    async def _welcome(self, connection: socket.socket, client: Any) -> None:
+        """Shake hands; what follows is the conversation's."""
         try:
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol, connection, ssl=context, ssl_handshake_timeout=STEP, ssl_shutdown_timeout=STEP
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Conversation(self._room, client),
+                connection,
+                ssl=ssl_context(self.cfg),
+                ssl_handshake_timeout=STEP,
+                ssl_shutdown_timeout=STEP,
             )
         except OSError:
+            # Too slow, no TLS, or gone; TimeoutError is an OSError.
             connection.close()
-            return
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        idle = STEP
-        try:
-            while await self._exchange(reader, writer, client, idle):
-                idle = self.cfg.keepalive
-            writer.close()
-            async with asyncio.timeout(STEP):
-                await writer.wait_closed()
-        except (OSError, EOFError, asyncio.LimitOverrunError, asyncio.CancelledError):
-            # Too slow, too large or gone; TimeoutError is an OSError.
-            pass
-        finally:
-            transport.abort()
-
-    async def _exchange(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: Any, idle: float
-    ) -> bool:
-        """One request and its answer; whether there may be another."""
-        async with asyncio.timeout(idle):
-            first = await reader.readexactly(1)
-        task = asyncio.current_task()
-        self._busy.add(task)
-        try:
-            async with asyncio.timeout(STEP):
-                head = first + await reader.readuntil(b"\r\n\r\n")
-            answer, more = await self._answered(head, reader, writer, client)
-            async with asyncio.timeout(STEP):
-                writer.write(answer)
-                await writer.drain()
-        finally:
-            self._busy.discard(task)
-        return more
-
-    async def _answered(
-        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: Any
-    ) -> tuple[bytes, bool]:
-        """The whole answer to a request of which the head has come, and whether the connection can go on."""
-        found = _LENGTH.search(head)
-        length = int(found[1]) if found else 0
-        if _CHUNKED.search(head):
-            return _REFUSAL % b"411 Length Required", False
-        large = length if SMALL < length <= BODY_LIMIT else 0
-        if self._large + large > LARGE:
-            return _REFUSAL % b"503 Service Unavailable", False
-        self._large += large
-        try:
-            if length > BODY_LIMIT:
-                # The application refuses it by its length.
-                return (await self._run(head, client))[0], False
-            if _EXPECTING.search(head):
-                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            async with asyncio.timeout(STEP):
-                body = await reader.readexactly(length)
-            return await self._run(head + body, client)
-        finally:
-            self._large -= large
-
-    async def _run(self, request: bytes, client: Any) -> tuple[bytes, bool]:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._respond, request, client)
 
     def _respond(self, received: bytes, client: Any) -> tuple[bytes, bool]:
         """On a thread: the application's answer to a whole request, and whether the connection can go on."""
