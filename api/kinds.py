@@ -256,9 +256,8 @@ class LabelSelector:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether every term holds for `labels`."""
-        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
-            requirement.matches(labels) for requirement in self.match_expressions
-        )
+        labelled = self.match_labels.items() <= labels.items()
+        return labelled and all(requirement.matches(labels) for requirement in self.match_expressions)
 
 
 @dataclass(frozen=True, slots=True)

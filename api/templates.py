@@ -7,7 +7,8 @@ import.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
+from functools import lru_cache
 from typing import Final
 
 from api.references import (
@@ -72,22 +73,9 @@ class Template:
         return f"Template({' '.join(parts)})"
 
     @classmethod
-    def parse(cls, source: str, roots: Iterable[str] = ALL_ROOTS) -> Template:
+    def parse(cls, source: str, roots: Set[str] = ALL_ROOTS) -> Template:
         """Read a template whose references may begin with `roots`; raises TemplateError."""
-        segments: list[Segment] = []
-        position = 0
-        while (start := source.find("{{", position)) >= 0:
-            action = re.compile(_ACTION).match(source, start)
-            if action is None:
-                raise TemplateError(f"template {_shown(source)}: {_unclosed(source, start)}")
-            try:
-                reference = Reference.parse(action["expression"])
-            except TemplateError as error:
-                raise TemplateError(f"template {_shown(source)}: {error}") from None
-            segments += (source[position:start], reference)
-            position = action.end()
-        segments.append(source[position:])
-        template = cls(tuple(segments), source)
+        template = _parsed(source)
         check_roots(template, roots)
         return template
 
@@ -136,12 +124,11 @@ class Template:
         )
 
 
-def check_roots(template: Template, roots: Iterable[str]) -> None:
+def check_roots(template: Template, roots: Set[str]) -> None:
     """Raise TemplateError for the first reference whose root is not among `roots`."""
-    allowed = sorted(roots)
     for reference in template.references:
-        if reference.root not in allowed:
-            names = ", ".join(f".{root}" for root in allowed)
+        if reference.root not in roots:
+            names = ", ".join(f".{root}" for root in sorted(roots))
             raise TemplateError(
                 f"template {_shown(template.source)}: {reference.name} cannot be used here; available are {names}"
             )
@@ -158,6 +145,25 @@ def refers_to_empty(template: Template, values: Values) -> bool:
         for reference in template.references
         if reference.root == "Result" and "Result" in values
     )
+
+
+@lru_cache(maxsize=1024)
+def _parsed(source: str) -> Template:
+    # A class's templates are looked at again for each of its Databases.
+    segments: list[Segment] = []
+    position = 0
+    while (start := source.find("{{", position)) >= 0:
+        action = re.compile(_ACTION).match(source, start)
+        if action is None:
+            raise TemplateError(f"template {_shown(source)}: {_unclosed(source, start)}")
+        try:
+            reference = Reference.parse(action["expression"])
+        except TemplateError as error:
+            raise TemplateError(f"template {_shown(source)}: {error}") from None
+        segments += (source[position:start], reference)
+        position = action.end()
+    segments.append(source[position:])
+    return Template(segments, source)
 
 
 def _merged(segments: Iterable[Segment]) -> Iterator[Segment]:

@@ -8,7 +8,7 @@ process of its own (`policy/isolation.py`), and only compiling is done anywhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +31,26 @@ class ExpressionError(ValueError):
     """An expression without an answer; the message says why."""
 
 
+class Conjunction:
+    """Expressions that are asked about at once, which takes a third of the time."""
+
+    def __init__(self, expressions: Iterable[str]) -> None:
+        # The line break ends a comment that an expression may end in.
+        text = " && ".join(f"({expression}\n)" for expression in expressions)
+        try:
+            # Not by way of the cache: such a text is large, and its set's own.
+            self._program = None if "\0" in text else _ENVIRONMENT.compile(text)
+        except RuntimeError:
+            self._program = None
+
+    def holds(self, activation: Any) -> bool:
+        """Whether all are known to hold: false if one does not, has no answer, or they are too much at once."""
+        try:
+            return self._program is not None and self._program.eval(activation).value() is True
+        except RuntimeError:
+            return False
+
+
 class Inputs:
     """The values of the variables, made for the engine once."""
 
@@ -45,6 +65,10 @@ class Inputs:
         if answer.type() != cel.Type.BOOL:
             raise ExpressionError(f"it gives {answer.type().name()}, and true or false is needed")
         return answer.value() is True
+
+    def all_hold(self, conjunction: Conjunction) -> bool:
+        """Whether `conjunction` is known to be true of them."""
+        return conjunction.holds(self._activation)
 
     def text(self, expression: str) -> str:
         """What `expression` gives, if that is one line of text that can be printed; "" otherwise."""

@@ -28,6 +28,8 @@ PATIENCE = 3.0
 """Seconds for all expressions of one request, waiting included; the API server waits 5 for the whole answer."""
 PAUSE = 60.0
 """Seconds for which an expression that took too much is not tried again in its namespace."""
+KEPT = 2000
+"""Rules that the process remembers, in the sets in which they were asked about: 10 KB each."""
 INPUT_LIMIT = 131072
 """Characters of all texts that an expression may see."""
 
@@ -54,7 +56,7 @@ class Evaluator:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: _Process | None = None
         self._paused: dict[tuple[str, Validation], tuple[float, Answer]] = {}
 
     def judge(self, values: Mapping[str, Any], rules: Sequence[Validation], namespace: str) -> list[Answer | None]:
@@ -65,72 +67,59 @@ class Evaluator:
         if _characters(values) > INPUT_LIMIT:
             raise ExpressionError(f"the object has more than {INPUT_LIMIT} characters; shorten it")
         deadline = time.monotonic() + PATIENCE
-        answers: dict[int, Answer | None] = {
-            number: answer for number, rule in enumerate(rules) if (answer := self._pause(namespace, rule))
-        }
+        answers = self._pauses(namespace, rules)
         rest = [number for number in range(len(rules)) if number not in answers]
-        together = self._ask(values, [rules[number] for number in rest], deadline)
-        if isinstance(together, list):
-            answers |= dict(zip(rest, together, strict=True))
-            return [answers[number] for number in range(len(rules))]
-        for number in rest:
+        together = self._ask(values, tuple(rules[number] for number in rest), deadline)
+        if isinstance(together, Answer):
             # One of them took too much: each by itself tells which.
-            alone = self._ask(values, [rules[number]], deadline)
-            if isinstance(alone, list):
-                answers[number] = alone[0]
-            else:
-                answers[number] = alone
-                if alone is not TOO_LATE:
-                    self._paused[namespace, rules[number]] = (time.monotonic() + PAUSE, alone)
-        return [answers[number] for number in range(len(rules))]
+            for number in rest:
+                alone = self._ask(values, (rules[number],), deadline)
+                if isinstance(alone, Answer):
+                    answers[number] = alone
+                    if alone is not TOO_LATE:
+                        self._paused[namespace, rules[number]] = (time.monotonic() + PAUSE, alone)
+                elif alone:
+                    answers[number] = alone[0]
+        else:
+            answers |= {rest[place]: answer for place, answer in together.items()}
+        return [answers.get(number) for number in range(len(rules))]
 
-    def _pause(self, namespace: str, rule: Validation) -> Answer | None:
-        if not self._paused:
-            return None
-        until, answer = self._paused.get((namespace, rule), (0.0, None))
-        if until > time.monotonic():
-            return answer
-        self._paused.pop((namespace, rule), None)
-        return None
+    def _pauses(self, namespace: str, rules: Sequence[Validation]) -> dict[int, Answer]:
+        """The answers, by place, of rules that are not tried now."""
+        now, paused = time.monotonic(), {}
+        for number, rule in enumerate(rules if self._paused else ()):
+            until, answer = self._paused.get((namespace, rule), (0.0, TOO_LATE))
+            if until > now:
+                paused[number] = answer
+            else:
+                self._paused.pop((namespace, rule), None)
+        return paused
 
     def _ask(
-        self, values: Mapping[str, Any], rules: Sequence[Validation], deadline: float
-    ) -> list[Answer | None] | Answer:
-        """The answers, or what the process died of."""
+        self, values: Mapping[str, Any], rules: tuple[Validation, ...], deadline: float
+    ) -> dict[int, Answer] | Answer:
+        """The answers of what does not hold, by place; or what the process died of."""
         if not rules:
-            return []
-        question = {"values": values, "rules": [(rule.expression, rule.message_expression) for rule in rules]}
-        line = json.dumps(question).encode() + b"\n"
+            return {}
         if not self._lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
             return TOO_LATE
         try:
-            answer = self._exchange(line, deadline)
+            process = self._process = self._process or _Process()
+            answer = process.asked(values, rules, deadline)
+            if isinstance(answer, Answer):
+                # The next one gets ready meanwhile.
+                self._process = _Process()
         finally:
             self._lock.release()
         if isinstance(answer, Answer):
             return answer
-        return [None if item is None else Answer(*item) for item in json.loads(answer)]
-
-    def _exchange(self, line: bytes, deadline: float) -> bytes | Answer:
-        process = self._process = self._process or _started()
-        received = b""
-        with suppress(BrokenPipeError):
-            _write(process, line)
-            while not received.endswith(b"\n") and (piece := _read(process, deadline)):
-                received += piece
-        if received.endswith(b"\n"):
-            return received
-        code = _ended(process)
-        # The next one gets ready meanwhile.
-        self._process = _started()
-        return {-signal.SIGPROF: TOO_LONG, -signal.SIGKILL: TOO_LATE}.get(code, TOO_LARGE)
+        return {place: Answer(text, error) for place, text, error in json.loads(answer)}
 
     def close(self) -> None:
         """End the process; another question starts another."""
         with self._lock:
             if self._process is not None:
-                self._process.kill()
-                _ended(self._process)
+                self._process.end()
             self._process = None
 
 
@@ -139,41 +128,65 @@ EVALUATOR = Evaluator()
 atexit.register(EVALUATOR.close)
 
 
-def _started() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-S", "-P", "-m", "policy.evaluator"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-        # An interrupt at a terminal is not for it; it ends with who asks.
-        start_new_session=True,
-    )
+class _Process:
+    """`python -m policy.evaluator`, and which sets of rules it was told."""
 
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[Validation, ...], int] = {}
+        self._popen = subprocess.Popen(
+            [sys.executable, "-S", "-P", "-m", "policy.evaluator"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            # An interrupt at a terminal is not for it; it ends with who asks.
+            start_new_session=True,
+        )
+        self._questions = cast("IO[bytes]", self._popen.stdin)
+        self._answers = cast("IO[bytes]", self._popen.stdout)
 
-def _write(process: subprocess.Popen[bytes], line: bytes) -> None:
-    pipe = cast("IO[bytes]", process.stdin)
-    pipe.write(line)
-    pipe.flush()
+    def asked(self, values: Mapping[str, Any], rules: tuple[Validation, ...], deadline: float) -> bytes | Answer:
+        """The line that it answers, or what it died of."""
+        received = b""
+        with suppress(BrokenPipeError):
+            self._questions.write(self._question(values, rules))
+            self._questions.flush()
+            while not received.endswith(b"\n") and (piece := self._read(deadline)):
+                received += piece
+        if received.endswith(b"\n"):
+            return received
+        return {-signal.SIGPROF: TOO_LONG, -signal.SIGKILL: TOO_LATE}.get(self._ended(), TOO_LARGE)
 
+    def end(self) -> None:
+        """End it whatever it is at."""
+        self._popen.kill()
+        self._ended()
 
-def _read(process: subprocess.Popen[bytes], deadline: float) -> bytes:
-    """What has come of an answer; nothing when no more will, for which the process is killed at the deadline."""
-    pipe = cast("IO[bytes]", process.stdout)
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
-        process.kill()
-        return b""
-    return os.read(pipe.fileno(), 65536)
+    def _question(self, values: Mapping[str, Any], rules: tuple[Validation, ...]) -> bytes:
+        question: dict[str, Any] = {"values": values}
+        if rules not in self._numbers:
+            if sum(map(len, self._numbers)) + len(rules) > KEPT:
+                self._numbers.clear()
+            self._numbers[rules] = len(self._numbers)
+            question["rules"] = [(rule.expression, rule.message_expression) for rule in rules]
+        question["set"] = self._numbers[rules]
+        return json.dumps(question).encode() + b"\n"
 
+    def _read(self, deadline: float) -> bytes:
+        """What has come of an answer; nothing when no more will, for which the process is killed at the deadline."""
+        poll = select.poll()
+        poll.register(self._answers, select.POLLIN)
+        if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+            self._popen.kill()
+            return b""
+        return os.read(self._answers.fileno(), 65536)
 
-def _ended(process: subprocess.Popen[bytes]) -> int:
-    """The exit code of a process that ends now."""
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):
-            cast("IO[bytes]", pipe).close()
-    return process.wait()
+    def _ended(self) -> int:
+        """The exit code of a process that ends now."""
+        for pipe in (self._questions, self._answers):
+            with suppress(OSError):
+                pipe.close()
+        return self._popen.wait()
 
 
 def _characters(value: Any) -> int:

@@ -55,7 +55,8 @@ class Question:
     @property
     def operation(self) -> str:
         """What the API server calls it."""
-        return next(name for name in ("CREATE", "UPDATE", "DELETE") if name in self.operations)
+        (name,) = self.operations - {"ROTATE"}
+        return name
 
     def variables(self, object_: Manifest, *, counted: bool) -> dict[str, Any]:
         """The values of CEL's variables, with `object_` for the object; `usage` is null unless `counted`."""
