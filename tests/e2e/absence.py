@@ -18,11 +18,11 @@ def unjudged(cluster: Cluster, *namespaces: str) -> Iterator[None]:
     selector = {"matchExpressions": [{"key": _PLACE, "operator": "NotIn", "values": list(namespaces)}]}
     _select(cluster, selector)
     try:
-        for namespace in namespaces:
-            eventually(lambda ns=namespace: _passes(cluster, ns), f"{namespace} is not judged")  # type: ignore[misc]
+        eventually(lambda: all(_passes(cluster, each) for each in namespaces), f"nobody judges {namespaces}")
         yield
     finally:
         _select(cluster, {})
+        eventually(lambda: not any(_passes(cluster, each) for each in namespaces), f"{namespaces} are judged again")
 
 
 @contextmanager
@@ -40,11 +40,16 @@ def unjudged_deletion(cluster: Cluster, resource: Resource, name: str) -> Iterat
 
 
 def _select(cluster: Cluster, selector: Mapping[str, object], kind: str = "namespaceSelector") -> None:
-    for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+    def select(resource: Resource) -> bool:
         configuration = cluster.client.get(resource, RELEASE)
         webhooks = [{**webhook, kind: selector} for webhook in configuration["webhooks"]]
         version = configuration["metadata"]["resourceVersion"]
         cluster.patch(resource, RELEASE, {"webhooks": webhooks, "metadata": {"resourceVersion": version}})
+        return True
+
+    for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+        # The controller writes its certificates there.
+        eventually(lambda each=resource: select(each), f"{resource.kind} has the selector")  # type: ignore[misc]
 
 
 def _passes(cluster: Cluster, namespace: str) -> bool:

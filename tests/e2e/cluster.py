@@ -34,9 +34,15 @@ DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments", namespaced=Tru
 
 POLL = 0.05
 """Seconds between two looks."""
+PATIENCE = 180
+"""Seconds after which what takes moments on a quiet machine will not come any more.
+
+Less than what is wrong until somebody changes something waits for its next try (4 minutes): so much patience does not
+take that try for the one that a change has brought at once.
+"""
 
 
-def eventually(look: Callable[[], T | None], what: str, seconds: float = 30) -> T:
+def eventually(look: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
     """Return the first true thing that `look` sees; AssertionError that says `what` did not come, and why not.
 
     A `look` that raises KubeError or AssertionError has seen nothing yet.
@@ -131,7 +137,7 @@ class Cluster:
         except NotFound:
             return
 
-    def wait_gone(self, resource: Resource, name: str, namespace: str | None = None, seconds: float = 30) -> None:
+    def wait_gone(self, resource: Resource, name: str, namespace: str | None = None, seconds: float = PATIENCE) -> None:
         """Wait until an object is no more."""
         what = f"{resource.kind} {namespace or ''}/{name} is gone"
         eventually(lambda: self.get(resource, name, namespace) is None, what, seconds)
@@ -171,7 +177,7 @@ class Cluster:
         metadata = {"name": name, "namespace": namespace}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
-    def wait_pod(self, name: str, namespace: str, seconds: float = 60) -> tuple[str, str]:
+    def wait_pod(self, name: str, namespace: str, seconds: float = PATIENCE) -> tuple[str, str]:
         """Wait for a Pod's end; gives (phase, log)."""
 
         def ended() -> str | None:
@@ -204,7 +210,7 @@ class Cluster:
         pods = self.find(PODS, OPERATOR, f"app.kubernetes.io/component={component}")
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
-    def wait_rollout(self, component: str, seconds: int = 120) -> None:
+    def wait_rollout(self, component: str, seconds: int = PATIENCE) -> None:
         """Wait until every pod of `controller` or `webhook` is of the latest form and ready."""
         deployment = f"deployment/{RELEASE}-{component}"
         self.kubectl("rollout", "status", deployment, "-n", OPERATOR, f"--timeout={seconds}s")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -26,7 +25,8 @@ from tests.cluster.settings import ClusterError, Settings
 from tests.e2e import dbms as servers
 from tests.e2e.cluster import OPERATOR, Cluster
 from tests.e2e.dbms import Dbms
-from tests.e2e.release import install, installed_images, sweep
+from tests.e2e.examples import Examples
+from tests.e2e.release import delete_all_databases, install, installed_images, sweep
 from tests.e2e.scene import ACCOUNT, Scene, account_manifest
 
 HERE = Path(__file__).parent
@@ -74,8 +74,7 @@ def cluster(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
             install(cluster, tmp_path_factory.mktemp("release"))
         sweep(cluster, seconds=5)
         yield cluster
-        if forced := sweep(cluster, seconds=60):
-            warnings.warn(f"these namespaces did not end by themselves: {', '.join(forced)}", stacklevel=1)
+        sweep(cluster)
 
 
 @pytest.fixture(scope="session")
@@ -90,8 +89,18 @@ def dbms(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     cluster.delete(SECRETS, ACCOUNT, OPERATOR)
     cluster.create(SECRETS, account_manifest(ACCOUNT, dbms.username, dbms.password))
     yield dbms
-    sweep(cluster, seconds=60)
+    forced = sweep(cluster)
     dbms.server.remove()
+    assert forced == [], "in these namespaces a Database did not go away by itself"
+
+
+@pytest.fixture
+def second(cluster: Cluster, dbms: Dbms, tmp_path: Path) -> Iterator[Dbms]:
+    """A server that may be stopped without harm to other tests; it has the same account."""
+    second = servers.start(tmp_path / "second", dbms.server.options.listen, dbms.host)
+    yield second
+    delete_all_databases(cluster)
+    second.server.remove()
 
 
 @pytest.fixture
@@ -100,3 +109,9 @@ def scene(cluster: Cluster, dbms: Dbms) -> Iterator[Scene]:
     scene = Scene.set_up(cluster, dbms)
     yield scene
     scene.tear_down()
+
+
+@pytest.fixture
+def examples(scene: Scene) -> Examples:
+    """The files of examples/postgresql, on the tests' server."""
+    return Examples.install(scene)

@@ -125,7 +125,7 @@ class Controller:
                 return b"dbaas_leader 1.0" in answer.read()
             return False
 
-        eventually(leads, "the test's own controller leads", 60)
+        eventually(leads, "the test's own controller leads")
 
     @property
     def log(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from api.resources import CLASSES, DATABASES, ENDPOINTS, SECRETS
 from kube.client import Object
 from tests.e2e.cluster import MARK, OPERATOR
 from tests.e2e.scene import Applied, Scene, account_manifest
-from tests.servers.examples import ACCOUNT, FOLDER, OPERATOR_PASSWORD, install
+from tests.servers.examples import ACCOUNT, DATABASE, FOLDER, OPERATOR_PASSWORD, install
 from tests.servers.logins import LoginRefused, log_in
 from tests.servers.pki import Authority
 
@@ -78,6 +79,17 @@ class Examples:
         cluster.create(CLASSES, examples._named("class.yaml"))
         cluster.create(ENDPOINTS, examples._endpoint())
         return examples
+
+    def add_failing_procedure(self, says: str, returns: str = "void") -> str:
+        """A function on the PostgreSQL that is called like the examples' own, and raises `says`; gives its name."""
+        name = f"e2e_broken.fails_{secrets.token_hex(3)}"
+        self.scene.dbms.server.execute(
+            f"CREATE SCHEMA IF NOT EXISTS e2e_broken; GRANT USAGE ON SCHEMA e2e_broken TO {ACCOUNT};"
+            f" CREATE FUNCTION {name}(k8s_name text) RETURNS {returns} LANGUAGE plpgsql"
+            f" AS $$ BEGIN RAISE EXCEPTION '{says}'; END $$",
+            database=DATABASE,
+        )
+        return name
 
     def _file(self, name: str) -> Object:
         manifest: Object = yaml.safe_load((FOLDER / self.site.engine / name).read_text())

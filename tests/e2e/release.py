@@ -10,7 +10,7 @@ from typing import Any
 
 from api.labels import LABEL_DATABASE_NAMESPACE
 from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES, NAMESPACES, OPERATIONS, POLICIES, SECRETS, Resource
-from tests.e2e.cluster import LABEL, OPERATOR, RELEASE, Cluster, eventually
+from tests.e2e.cluster import LABEL, OPERATOR, PATIENCE, RELEASE, Cluster, eventually
 from tests.e2e.scene import delete_databases
 
 CHART = Path(__file__).parents[2] / "chart"
@@ -41,7 +41,7 @@ def upgrade(cluster: Cluster, folder: Path, more: Mapping[str, Any] | None = Non
     status = cluster.helm("status", RELEASE, "-o", "json", check=False)
     if status.code == 0 and json.loads(status.out)["info"]["status"] == "uninstalling":
         # An earlier run ended between a refused uninstallation and the next: Helm upgrades no such release.
-        cluster.helm("uninstall", RELEASE, "--no-hooks", "--wait", "--timeout", "60s")
+        cluster.helm("uninstall", RELEASE, "--no-hooks", "--wait", "--timeout", f"{PATIENCE}s")
     cluster.helm("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "-f", str(file))
 
 
@@ -50,7 +50,7 @@ def install(cluster: Cluster, folder: Path) -> None:
     upgrade(cluster, folder)
     for component in ("webhook", "controller"):
         cluster.wait_rollout(component)
-    eventually(lambda: webhook_answers(cluster), "the webhook answers", 60)
+    eventually(lambda: webhook_answers(cluster), "the webhook answers")
 
 
 def installed_images(cluster: Cluster) -> dict[str, str]:
@@ -65,7 +65,7 @@ def webhook_answers(cluster: Cluster) -> bool:
     return cluster.kubectl(*dry_run, stdin=json.dumps(_PROBE)).code == 0
 
 
-def delete_all_databases(cluster: Cluster, seconds: float) -> list[str]:
+def delete_all_databases(cluster: Cluster, seconds: float = PATIENCE) -> list[str]:
     """Delete the Databases of all tests; gives the namespaces in which one still is after `seconds`."""
     namespaces = _namespaces(cluster)
     for namespace in namespaces:
@@ -79,7 +79,7 @@ def delete_all_databases(cluster: Cluster, seconds: float) -> list[str]:
     return held()
 
 
-def sweep(cluster: Cluster, seconds: float) -> list[str]:
+def sweep(cluster: Cluster, seconds: float = PATIENCE) -> list[str]:
     """Take away all that tests have made; gives the namespaces that had to be forced after `seconds`.
 
     A Database that cannot be deleted properly is a failure of the operator, or of a test that left it so: it is told,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from api.binding import secret_name
-from api.labels import LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, LABEL_ENDPOINT_CREDENTIALS
+from api.labels import LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, LABEL_ENDPOINT_CREDENTIALS, ROTATE
 from api.resources import (
     API_VERSION,
     CLASSES,
@@ -26,15 +26,15 @@ from api.resources import (
     SERVICE_ACCOUNTS,
 )
 from kube.client import Object
-from kube.errors import Invalid, Unavailable
-from tests.e2e.cluster import MARK, OPERATOR, Cluster, eventually
+from kube.errors import Invalid, NotFound, Unavailable
+from tests.e2e.cluster import MARK, OPERATOR, PATIENCE, Cluster, eventually
 from tests.e2e.dbms import Dbms, Effect
 
 IDENTITY = "{{ .Metadata.namespace }}-{{ .Metadata.name }}"
 """What names a database on its server, in the class of every scene."""
 ACCOUNT = "e2e-account"
 """The Secret with the operator's account on `Dbms`, in the operator's namespace."""
-_CALL = {"inputs": {"k8sName": IDENTITY, "operation": "{{ .Operation.id }}"}, "timeout": "30s"}
+_CALL = {"inputs": {"k8sName": IDENTITY, "operation": "{{ .Operation.id }}"}, "timeout": "2m"}
 CLASS: Mapping[str, Any] = {
     "driver": "postgres",
     "operations": {
@@ -93,6 +93,15 @@ class Applied:
         """The last attempt of each request: a server that is slow for a moment makes more of one."""
         return [*{each["spec"]["sequence"]: each for each in self.operations()}.values()]
 
+    def requested(self) -> list[str]:
+        """The type of each request, oldest first."""
+        return [each["spec"]["type"] for each in self.requests()]
+
+    def outcomes(self) -> list[str]:
+        """What came of its Operations, but for those that a slow moment cost and that were tried again."""
+        found = [(each.get("status") or {}).get("outcome", "") for each in self.operations()]
+        return [outcome for outcome in found if outcome != "Retry"]
+
     def instance(self) -> Object | None:
         """The DatabaseInstance that it claims."""
         found = self.cluster.find(INSTANCES, labels=self._labels)
@@ -115,7 +124,7 @@ class Applied:
             lines = [json.loads(line) for line in self.cluster.job_log(name).splitlines()]
             return lines if lines and lines[-1]["event"] in ("reported", "skipped", "unreported") else None
 
-        return eventually(whole, f"the log of {name} is whole", 20)
+        return eventually(whole, f"the log of {name} is whole")
 
     @property
     def effects(self) -> list[Effect]:
@@ -156,7 +165,7 @@ class Applied:
 
     # Waiting.
 
-    def wait_ready(self, seconds: float = 40) -> dict[str, str]:
+    def wait_ready(self, seconds: float = PATIENCE) -> dict[str, str]:
         """Wait until Ready is True at its present generation; gives its Secret's data."""
 
         def ready() -> bool:
@@ -171,7 +180,7 @@ class Applied:
         assert secret is not None, "Ready, but there is no Secret"
         return secret
 
-    def wait_reason(self, reason: str, seconds: float = 40) -> dict[str, Any]:
+    def wait_reason(self, reason: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until its Ready condition is not True for that reason; gives the condition."""
 
         def shown() -> dict[str, Any] | None:
@@ -181,21 +190,35 @@ class Applied:
 
         return eventually(shown, f"Database {self.namespace}/{self.name} says {reason}", seconds)
 
-    def wait_called(self, seconds: float = 30) -> None:
+    def wait_called(self, seconds: float = PATIENCE) -> None:
         """Wait until a call for it is running on the server (held at its gate, see `Dbms.hold`)."""
         eventually(lambda: self.dbms.running(self.identity), f"a procedure runs for {self.identity}", seconds)
 
-    def wait_gone(self, seconds: float = 40) -> None:
+    def wait_gone(self, seconds: float = PATIENCE) -> None:
         """Wait until the object is no more."""
         self.cluster.wait_gone(DATABASES, self.name, self.namespace, seconds)
 
+    def wait_nothing_remains(self) -> None:
+        """Wait until nothing of it is left but the record."""
+        eventually(lambda: self.remains() == [], f"nothing remains of {self.namespace}/{self.name}")
+
+    def wait_no_rights(self) -> None:
+        """Wait until none of its Jobs has rights any more."""
+        eventually(lambda: self.jobs_rights() == [], f"Jobs of {self.namespace}/{self.name} have no rights any more")
+
     # Acting.
+
+    def rotate(self) -> dict[str, str]:
+        """Ask for a rotation, and wait until it is done; gives its Secret's data. Works once."""
+        self.annotate(ROTATE, "")
+        eventually(lambda: self.status.get("lastRotated"), f"{self.namespace}/{self.name} was rotated")
+        return self.wait_ready()
 
     def delete(self) -> None:
         """Ask for its deletion."""
         self.cluster.delete(DATABASES, self.name, self.namespace)
 
-    def delete_and_wait(self, seconds: float = 40) -> None:
+    def delete_and_wait(self, seconds: float = PATIENCE) -> None:
         """Delete it, and wait until it is no more."""
         self.delete()
         self.wait_gone(seconds)
@@ -359,7 +382,10 @@ def account_manifest(name: str, username: str, password: str) -> Object:
 
 
 def delete_databases(cluster: Cluster, namespace: str) -> None:
-    """Ask for the deletion of a namespace's Databases, as far as that is allowed."""
+    """Ask for the deletion of a namespace's Databases, those included that a test that failed has left protected."""
     for database in cluster.find(DATABASES, namespace):
-        with suppress(Invalid, Unavailable):
-            cluster.delete(DATABASES, database["metadata"]["name"], namespace)
+        name = database["metadata"]["name"]
+        with suppress(Invalid, NotFound, Unavailable):
+            if database["spec"].get("deletionProtection"):
+                cluster.patch(DATABASES, name, {"spec": {"deletionProtection": False}}, namespace)
+            cluster.delete(DATABASES, name, namespace)

@@ -10,28 +10,11 @@ from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES
 from kube.client import Object
 from kube.errors import Invalid
 from tests.e2e.absence import unjudged_deletion
-from tests.e2e.cluster import Cluster, eventually
+from tests.e2e.cluster import PATIENCE, Cluster, eventually
 from tests.e2e.examples import Examples
 from tests.e2e.scene import Applied, Scene
 
-FAILING = "e2e_broken.is_used"
 WORKING = "dbaas.delete_database"
-
-
-@pytest.fixture
-def examples(scene: Scene) -> Examples:
-    examples = Examples.install(scene)
-    scene.dbms.server.execute(
-        "CREATE SCHEMA IF NOT EXISTS e2e_broken; GRANT USAGE ON SCHEMA e2e_broken TO dbaas_operator;"
-        f" CREATE OR REPLACE FUNCTION {FAILING}(k8s_name text) RETURNS void LANGUAGE plpgsql"
-        " AS $$ BEGIN RAISE EXCEPTION 'a replica still reads from it'; END $$",
-        database="dbaas",
-    )
-    return examples
-
-
-def types(database: Applied) -> list[str]:
-    return [request["spec"]["type"] for request in database.requests()]
 
 
 def phase(database: Applied) -> str:
@@ -43,7 +26,8 @@ def stuck(examples: Examples) -> Applied:
     """A Database that is being deleted, and whose delete procedure fails."""
     shop = examples.apply("shop")
     shop.wait_ready()
-    examples.change_class(operations={"delete": {"name": FAILING}}, retry={"limit": 0, "backoff": "1s"})
+    failing = examples.add_failing_procedure("a replica still reads from it")
+    examples.change_class(operations={"delete": {"name": failing}}, retry={"limit": 0, "backoff": "1s"})
     shop.delete()
     return shop
 
@@ -58,13 +42,13 @@ def test_a_retained_database_and_its_secret_outlive_their_database(cluster: Clus
     with psycopg.connect(secret["uri"], hostaddr=examples.site.address) as connection:
         connection.execute("CREATE TABLE kept (a integer)")
     place = ("-n", shop.namespace)
-    cluster.kubectl("delete", "database", "shop", *place, "--cascade=foreground", "--timeout=30s")
+    cluster.kubectl("delete", "database", "shop", *place, "--cascade=foreground", f"--timeout={PATIENCE}s")
     instance = shop.instance()
 
     assert instance is not None
     assert phase(shop) == "Released"
     assert instance["spec"]["claimRef"]["name"] == "shop"
-    assert types(shop) == ["create"]
+    assert shop.requested() == ["create"]
     row = cluster.kubectl("get", "databaseinstance", instance["metadata"]["name"], "--no-headers").out
     assert "Released" in row.split()
     assert shop.secret() == secret
@@ -85,8 +69,8 @@ def test_a_retained_database_and_its_secret_outlive_their_database(cluster: Clus
     shop.patch({"spec": {"deletionPolicy": "Delete"}})
     shop.delete_and_wait()
     assert secret["database"] not in examples.scene.dbms.databases()
-    assert types(shop) == ["create", "create", "delete"]
-    eventually(lambda: shop.remains() == [], "nothing remains", 10)
+    assert shop.requested() == ["create", "create", "delete"]
+    shop.wait_nothing_remains()
 
 
 def test_what_is_retained_is_nobody_elses_until_an_administrator_clears_its_claim(
@@ -129,7 +113,7 @@ def test_a_retained_instance_that_nobody_wants_is_given_up_without_a_call(cluste
     cluster.delete(INSTANCES, instance["metadata"]["name"])
     cluster.wait_gone(INSTANCES, instance["metadata"]["name"])
 
-    assert types(shop) == ["create"]
+    assert shop.requested() == ["create"]
     assert secret["database"] in examples.scene.dbms.databases()
 
 
@@ -150,7 +134,7 @@ def test_a_delete_that_fails_is_told_and_tried_again(examples: Examples) -> None
     examples.change_class(operations={"delete": {"name": WORKING}})
     shop.wait_gone()
     assert f"{shop.namespace}_shop" not in examples.scene.dbms.databases()
-    eventually(lambda: shop.remains() == [], "nothing remains", 10)
+    shop.wait_nothing_remains()
 
 
 def test_retain_releases_a_database_whose_delete_fails(examples: Examples) -> None:
@@ -169,13 +153,13 @@ def test_abandon_releases_a_database_whose_delete_fails(cluster: Cluster, exampl
     """Nothing is called any more, and nothing is left in the cluster; the server is left to its DBAs."""
     shop = stuck(examples)
     shop.wait_reason("ProcedureFailed")
-    called = len(shop.operations())
+    called = shop.operations()
     cluster.kubectl("annotate", "database", "shop", "-n", shop.namespace, f"{ABANDON}=true")
     shop.wait_gone()
 
-    assert len(shop.operations()) == called
+    assert shop.operations() == called
     assert f"{shop.namespace}_shop" in examples.scene.dbms.databases()
-    eventually(lambda: shop.remains() == [], "nothing remains", 10)
+    shop.wait_nothing_remains()
 
 
 # What it needs is not there
@@ -206,7 +190,7 @@ def test_a_database_goes_although_its_class_and_its_secret_have_gone_before(
     shop.delete_and_wait()
 
     assert f"{shop.namespace}_shop" not in examples.scene.dbms.databases() | examples.scene.dbms.roles()
-    eventually(lambda: shop.remains() == [], "nothing remains", 10)
+    shop.wait_nothing_remains()
 
 
 def test_a_database_whose_endpoint_has_gone_waits_for_it_and_says_so(cluster: Cluster, examples: Examples) -> None:
@@ -232,8 +216,8 @@ def test_a_database_whose_endpoint_has_gone_for_good_can_be_abandoned(cluster: C
     shop.annotate(ABANDON, "true")
     shop.wait_gone()
 
-    assert types(shop) == ["create"]
-    eventually(lambda: shop.remains() == [], "nothing remains", 10)
+    assert shop.requested() == ["create"]
+    shop.wait_nothing_remains()
 
 
 def gone(cluster: Cluster, examples: Examples) -> Object:
@@ -250,7 +234,7 @@ def test_a_plain_delete_of_several_at_once_takes_them_all(cluster: Cluster, scen
     shops = [scene.apply(f"shop-{number}") for number in range(3)]
     for shop in shops:
         shop.wait_ready()
-    cluster.kubectl("delete", "databases", "--all", "-n", scene.namespace, "--timeout=60s")
+    cluster.kubectl("delete", "databases", "--all", "-n", scene.namespace, f"--timeout={PATIENCE}s")
 
     assert cluster.find(DATABASES, scene.namespace) == []
     assert [[effect.procedure for effect in shop.effects] for shop in shops] == [["create", "delete"]] * 3

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from api.resources import CLASSES, MUTATING_WEBHOOKS, NAMESPACES, VALIDATING_WEBHOOKS
-from tests.e2e.cluster import DEPLOYMENTS, OPERATOR, RELEASE, Cluster, eventually
+from tests.e2e.cluster import DEPLOYMENTS, OPERATOR, PATIENCE, RELEASE, Cluster, eventually
 from tests.e2e.release import CHART, delete_all_databases, install, upgrade
 from tests.e2e.scene import CLASS, Scene
 
@@ -21,7 +21,7 @@ def test_the_chart_is_free_of_lint(cluster: Cluster) -> None:
 
 
 def test_the_releases_own_test_passes(cluster: Cluster) -> None:
-    said = cluster.helm("test", RELEASE, "--timeout", "60s")
+    said = cluster.helm("test", RELEASE, "--timeout", f"{PATIENCE}s")
 
     assert "Phase:          Succeeded" in said.out
 
@@ -44,16 +44,16 @@ def test_an_upgrade_disturbs_nobody(scene: Scene, cluster: Cluster, tmp_path: Pa
     eventually(lambda: cluster.get(CLASSES, declared), "the declared class is there")
 
     upgrade(cluster, tmp_path, {"logLevel": "debug"})
-    eventually(lambda: cluster.get(CLASSES, declared) is None, "what is declared no more is gone", 30)
+    eventually(lambda: cluster.get(CLASSES, declared) is None, "what is declared no more is gone")
 
 
 def test_the_operator_is_not_uninstalled_while_there_are_databases_and_comes_back_clean(
     scene: Scene, cluster: Cluster, tmp_path: Path
 ) -> None:
-    assert delete_all_databases(cluster, seconds=180) == []
+    assert delete_all_databases(cluster) == []
     shop = scene.apply("shop")
     shop.wait_ready()
-    refused = cluster.helm("uninstall", RELEASE, "--timeout", "60s", check=False)
+    refused = cluster.helm("uninstall", RELEASE, "--timeout", f"{PATIENCE}s", check=False)
     log = cluster.kubectl("logs", f"job/{RELEASE}-uninstall", "-n", OPERATOR).text
 
     assert refused.code != 0
@@ -68,7 +68,7 @@ def test_the_operator_is_not_uninstalled_while_there_are_databases_and_comes_bac
     assert shop.condition()["status"] == "True"
 
     shop.delete_and_wait()
-    cluster.helm("uninstall", RELEASE, "--wait", "--timeout", "60s")
+    cluster.helm("uninstall", RELEASE, "--wait", "--timeout", f"{PATIENCE}s")
 
     assert cluster.get(DEPLOYMENTS, f"{RELEASE}-controller", OPERATOR) is None
     for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):

@@ -11,15 +11,14 @@ from api.labels import FINALIZER, REQUESTED_BY, RETRY, RETRY_REQUESTED_BY
 from api.resources import CLASSES, DATABASES, ENDPOINTS, OPERATIONS, ROLES, SECRETS
 from kube.errors import Invalid
 from tests.e2e.absence import unjudged
-from tests.e2e.cluster import OPERATOR, PODS, eventually
+from tests.e2e.cluster import OPERATOR, PATIENCE, PODS, eventually
 from tests.e2e.examples import Examples
 from tests.e2e.scene import CLASS, Scene
 
 
-def test_the_examples_give_a_pod_its_database_and_deletion_leaves_nothing(scene: Scene) -> None:
+def test_the_examples_give_a_pod_its_database_and_deletion_leaves_nothing(scene: Scene, examples: Examples) -> None:
     """Also to a Pod that was applied before its Database: it starts once the Secret is there, complete."""
     cluster, dbms, namespace = scene.cluster, scene.dbms, scene.namespace
-    examples = Examples.install(scene)
     cluster.kubectl_apply(examples.pod("early"), examples.database())
     shop = scene.applied("shop")
     secret = shop.wait_ready()
@@ -52,8 +51,8 @@ def test_the_examples_give_a_pod_its_database_and_deletion_leaves_nothing(scene:
     shop.delete_and_wait()
 
     assert name not in dbms.databases() | dbms.roles()
-    eventually(lambda: shop.remains() == [], "nothing remains", 10)
-    assert [operation["spec"]["type"] for operation in shop.operations()] == ["create", "delete"]
+    shop.wait_nothing_remains()
+    assert shop.requested() == ["create", "delete"]
 
 
 def test_a_database_deleted_while_its_job_runs_is_created_and_then_deleted(scene: Scene) -> None:
@@ -67,7 +66,7 @@ def test_a_database_deleted_while_its_job_runs_is_created_and_then_deleted(scene
     assert "under way" in condition["message"]
     shop.wait_gone()
     assert [effect.procedure for effect in shop.effects] == ["create", "delete"]
-    eventually(lambda: shop.remains() == [], "nothing remains", 10)
+    shop.wait_nothing_remains()
 
 
 def test_a_database_deleted_before_anything_ran_calls_nothing(scene: Scene) -> None:
@@ -97,7 +96,7 @@ def test_the_secret_of_an_earlier_database_is_waited_for_and_not_taken_over(scen
         assert len(shop.effects) == 2
     finally:
         scene.cluster.patch(SECRETS, shop.secret_name, {"metadata": {"finalizers": None}}, scene.namespace)
-    assert shop.wait_ready(seconds=15)["password"] != first["password"]
+    assert shop.wait_ready()["password"] != first["password"]
 
 
 @pytest.mark.parametrize("cascade", ["background", "foreground"])
@@ -105,7 +104,8 @@ def test_a_database_applied_again_right_after_its_deletion_is_a_new_one(scene: S
     """Though the collector may not have come for the Secret of the first one yet."""
     shop = scene.apply("shop")
     first = shop.wait_ready()
-    scene.cluster.kubectl("delete", "database", "shop", "-n", scene.namespace, f"--cascade={cascade}", "--timeout=30s")
+    how = (f"--cascade={cascade}", f"--timeout={PATIENCE}s")
+    scene.cluster.kubectl("delete", "database", "shop", "-n", scene.namespace, *how)
     scene.apply("shop")
     second = shop.wait_ready()
 
@@ -195,7 +195,7 @@ def test_applying_again_changes_nothing(scene: Scene) -> None:
         assert after["metadata"].get(part) == before["metadata"].get(part)
     assert after["metadata"]["annotations"][REQUESTED_BY] == before["metadata"]["annotations"][REQUESTED_BY]
     assert after["spec"] == before["spec"]
-    assert len(shop.operations()) == 1
+    assert shop.requested() == ["create"]
 
 
 def test_what_was_decided_at_creation_cannot_be_changed(scene: Scene) -> None:
@@ -238,7 +238,7 @@ def test_the_status_tells_people_and_programs_how_it_stands(scene: Scene) -> Non
         assert {c["type"]: c["status"] for c in status["conditions"]} == {"Ready": "False", "Reconciling": "True"}
         assert status["observedGeneration"] == 1
         assert "binding" not in status
-    said = cluster.kubectl("wait", "--for=condition=Ready", "database/shop", *place, "--timeout=30s")
+    said = cluster.kubectl("wait", "--for=condition=Ready", "database/shop", *place, f"--timeout={PATIENCE}s")
 
     assert "condition met" in said.out
     status = shop.status
@@ -264,11 +264,10 @@ def test_the_status_tells_people_and_programs_how_it_stands(scene: Scene) -> Non
         "CLASS",
         "AGE",
     ]
+    reasons = ["Provisioning", "Provisioned"]
+    eventually(lambda: [event["reason"] for event in shop.events()] == reasons, "two Events tell it")
     described = cluster.kubectl("describe", "database", "shop", *place).out
-    assert "Normal" in described
-    reasons = [event["reason"] for event in shop.events()]
-    assert reasons == ["Provisioning", "Provisioned"]
-    assert all(reason in described for reason in reasons)
+    assert all(word in described for word in ("Normal", *reasons))
 
 
 def test_who_asked_is_recorded_and_cannot_be_forged(scene: Scene) -> None:
@@ -276,7 +275,7 @@ def test_who_asked_is_recorded_and_cannot_be_forged(scene: Scene) -> None:
     scene.cluster.kubectl_apply(forged, arguments=("--as=jane@example.test", "--as-group=system:masters"))
     shop = scene.applied("shop")
     shop.wait_ready()
-    [operation] = shop.operations()
+    [operation] = shop.requests()
 
     assert operation["spec"]["requestedBy"] == "jane@example.test"
     assert {line["requester"] for line in shop.log()} == {"jane@example.test"}
@@ -293,10 +292,9 @@ def test_an_edited_class_is_taken_over_at_once_by_a_database_that_was_stuck(scen
     assert shop.condition("Stalled")["status"] == "True"
 
     scene.change_class(operations=CLASS["operations"])
-    shop.wait_ready(seconds=15)
+    shop.wait_ready()
     assert shop.condition("Stalled") == {}
-    outcomes = [operation["status"]["outcome"] for operation in shop.operations()]
-    assert outcomes == ["Stalled", "Succeeded"]
+    assert shop.outcomes() == ["Stalled", "Succeeded"]
 
 
 def test_the_retry_annotation_tries_again_at_once(scene: Scene) -> None:
@@ -313,11 +311,11 @@ def test_the_retry_annotation_tries_again_at_once(scene: Scene) -> None:
     said = scene.cluster.kubectl("annotate", "database", "shop", "-n", scene.namespace, f"{RETRY}=now")
 
     assert "annotated" in said.out
-    shop.wait_ready(seconds=15)
+    shop.wait_ready()
     database = shop.get()
     assert database is not None
     assert database["metadata"]["annotations"][RETRY_REQUESTED_BY]
-    assert len(shop.operations()) == 2
+    assert shop.outcomes() == ["Stalled", "Succeeded"]
 
 
 def test_classes_and_endpoints_in_use_are_not_deleted(scene: Scene) -> None:
@@ -334,7 +332,7 @@ def test_classes_and_endpoints_in_use_are_not_deleted(scene: Scene) -> None:
         scene.cluster.delete(ENDPOINTS, scene.name)
         return True
 
-    eventually(deleted, "the endpoint can be deleted", 10)
+    eventually(deleted, "the endpoint can be deleted")
 
 
 def test_a_new_account_of_the_endpoint_is_used_without_a_restart(scene: Scene) -> None:
@@ -345,15 +343,15 @@ def test_a_new_account_of_the_endpoint_is_used_without_a_restart(scene: Scene) -
     password = b64encode(scene.dbms.password.encode()).decode()
     scene.cluster.patch(SECRETS, account, {"data": {"password": password}}, OPERATOR)
 
-    assert shop.wait_ready(seconds=15)["database"] == shop.identity
+    assert shop.wait_ready()["database"] == shop.identity
 
 
 def test_an_operations_job_goes_with_it(scene: Scene) -> None:
     shop = scene.apply("shop")
     shop.wait_ready()
-    [operation] = shop.operations()
-    scene.cluster.delete(OPERATIONS, operation["metadata"]["name"], OPERATOR)
+    for operation in shop.operations():
+        scene.cluster.delete(OPERATIONS, operation["metadata"]["name"], OPERATOR)
 
-    eventually(lambda: shop.operations() == [], "the Operation is gone", 10)
-    eventually(lambda: shop.active_jobs() == [], "its Job is gone", 15)
+    eventually(lambda: shop.operations() == [], "the Operation is gone")
+    eventually(lambda: shop.active_jobs() == [], "its Job is gone")
     assert shop.condition()["status"] == "True"

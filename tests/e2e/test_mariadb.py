@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pymysql
 import pytest
 
-from api.labels import ROTATE
 from api.resources import SECRETS
-from tests.e2e.cluster import Cluster, eventually
+from tests.e2e.cluster import Cluster
 from tests.e2e.dbms import Dbms
 from tests.e2e.examples import Examples, Site
 from tests.e2e.release import delete_all_databases
@@ -26,7 +25,7 @@ def server(cluster: Cluster, dbms: Dbms) -> Iterator[MariaDB]:
     """A MariaDB that pods reach, with the example procedures installed as a DBA would."""
     with MariaDB.temporary(listen=dbms.server.options.listen) as server:
         yield server
-        delete_all_databases(cluster, seconds=60)
+        delete_all_databases(cluster)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def test_the_examples_give_a_pod_its_database_and_deletion_leaves_nothing(
             connection.cursor().execute("SELECT 1")
     assert name not in databases(server) | accounts(server)
     assert site.refuses(secret)
-    eventually(lambda: shop.remains() == [], "nothing remains", 10)
+    shop.wait_nothing_remains()
 
 
 def test_a_secret_opens_its_own_database_and_no_other(examples: Examples) -> None:
@@ -112,11 +111,8 @@ def test_a_secret_opens_its_own_database_and_no_other(examples: Examples) -> Non
 def test_a_rotated_password_replaces_the_old_one(examples: Examples) -> None:
     shop = examples.apply("shop")
     first = shop.wait_ready()
-    shop.annotate(ROTATE, "")
-    eventually(lambda: shop.status.get("lastRotated"), "it was rotated", 40)
-    second = shop.secret()
+    second = shop.rotate()
 
-    assert second is not None
     assert {key for key in first if first[key] != second[key]} == {"password", "uri"}
     assert examples.site.login(second) == (first["username"], first["database"])
     assert examples.site.refuses(first)

@@ -23,9 +23,9 @@ def test_a_namespace_takes_its_databases_along_even_while_one_is_being_created(s
             lambda: "deletionTimestamp" in (running.get() or {"metadata": {}})["metadata"], "it is being deleted"
         )
     for namespace in (scene.namespace, busy):
-        scene.cluster.wait_gone(NAMESPACES, namespace, seconds=60)
+        scene.cluster.wait_gone(NAMESPACES, namespace)
 
     for database in (*calm, running):
         assert [effect.procedure for effect in database.effects] == ["create", "delete"]
         assert not scene.dbms.exists(database.identity)
-        eventually(lambda left=database: left.instance() is None, "its instance is gone", 10)  # type: ignore[misc]
+        eventually(lambda left=database: left.instance() is None, "its instance is gone")  # type: ignore[misc]

@@ -48,7 +48,7 @@ def test_every_text_arrives_unchanged_in_the_procedure_and_in_the_secret(scene: 
     )
     scene.change_endpoint("typed", maxConcurrentJobs=len(TEXTS))
     applied = {name: scene.apply(name, endpoint=endpoint, params={"note": text}) for name, text in TEXTS.items()}
-    written = {name: database.wait_ready(seconds=60) for name, database in applied.items()}
+    written = {name: database.wait_ready() for name, database in applied.items()}
 
     assert {name: database.effects[0].arguments["note"] for name, database in applied.items()} == TEXTS
     # An empty result means "unchanged": its key is left alone, and here there was nothing before.

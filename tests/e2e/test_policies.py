@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from api.labels import ROTATE
-from api.resources import DATABASES, MUTATING_WEBHOOKS, POLICIES, VALIDATING_WEBHOOKS
+from api.resources import DATABASES, POLICIES
 from kube.errors import Invalid
-from tests.e2e.cluster import MARK, RELEASE, Cluster, eventually
+from tests.e2e.absence import unjudged
+from tests.e2e.cluster import MARK, Cluster, eventually
 from tests.e2e.examples import Examples
 from tests.e2e.scene import Applied, Scene
 
@@ -36,30 +36,6 @@ def change(scene: Scene, **spec: Any) -> None:
     scene.cluster.patch(POLICIES, scene.name, {"spec": spec})
 
 
-@contextmanager
-def unjudged(scene: Scene) -> Iterator[None]:
-    """The webhooks pass over the scene's namespace, as if they were away and somebody had let that happen."""
-    cluster, kinds = scene.cluster, (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
-    expression = {"key": NAME, "operator": "NotIn", "values": [scene.namespace]}
-    aside = {"namespaceSelector": {"matchExpressions": [expression]}}
-    before = {kind: cluster.client.get(kind, RELEASE)["webhooks"] for kind in kinds}
-    for kind, webhooks in before.items():
-        cluster.patch(kind, RELEASE, {"webhooks": [{**webhook, **aside} for webhook in webhooks]})
-    try:
-        probe = scene.database_manifest("probe", endpoint="there-is-none")
-        arguments = ("create", "--dry-run=server", "-f", "-")
-        eventually(lambda: cluster.kubectl(*arguments, stdin=_json(probe), check=False).code == 0, "nobody judges")
-        yield
-    finally:
-        for kind, webhooks in before.items():
-            cluster.patch(kind, RELEASE, {"webhooks": webhooks})
-        eventually(lambda: cluster.kubectl(*arguments, stdin=_json(probe), check=False).code != 0, "judged again")
-
-
-def _json(manifest: Mapping[str, Any]) -> str:
-    return json.dumps(manifest)
-
-
 def create_at_once(scene: Scene, names: list[str]) -> list[Applied]:
     """Create Databases from as many threads; gives those that were accepted."""
     start, accepted = threading.Barrier(len(names)), list[str]()
@@ -77,7 +53,7 @@ def create_at_once(scene: Scene, names: list[str]) -> list[Applied]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join()
     return [scene.applied(name) for name in sorted(accepted)]
 
 
@@ -99,11 +75,11 @@ def test_of_databases_created_at_once_exactly_the_quota_is_provisioned_and_a_del
         if judged:
             databases = create_at_once(scene, names)
         else:
-            with unjudged(scene):
+            with unjudged(scene.cluster, scene.namespace):
                 databases = create_at_once(scene, names)
         others = len(databases) - 2
         expected = ["Provisioned"] * 2 + ["QuotaExceeded"] * others
-        eventually(lambda: reasons(databases) == expected, f"two of {len(databases)} are made", 60)
+        eventually(lambda: reasons(databases) == expected, f"two of {len(databases)} are made")
         count = made(databases)
 
         first = next(database for database in databases if database.condition()["status"] == "True")
@@ -112,7 +88,7 @@ def test_of_databases_created_at_once_exactly_the_quota_is_provisioned_and_a_del
         rest = [database for database in databases if database is not first]
         if waiting:
             expected = ["Provisioned"] * 2 + ["QuotaExceeded"] * (others - 1)
-            eventually(lambda: reasons(rest) == expected, "the next has the room", 60)
+            eventually(lambda: reasons(rest) == expected, "the next has the room")
         afterwards = made(rest)
         told = [condition["message"] for each in rest if (condition := each.condition())["status"] != "True"]
 
@@ -120,11 +96,12 @@ def test_of_databases_created_at_once_exactly_the_quota_is_provisioned_and_a_del
     assert count == 2
     assert afterwards == len(rest[:2])
     assert all("metadata.namespace: DatabasePolicy" in message and "allows 2 Databases" in message for message in told)
-    eventually(lambda: reasons(rest) == ["Provisioned"] * len(rest), "without the policy there is room for all", 60)
+    eventually(lambda: reasons(rest) == ["Provisioned"] * len(rest), "without the policy there is room for all")
 
 
-def test_a_tightened_policy_is_told_and_blocks_neither_rotation_nor_deletion(cluster: Cluster, scene: Scene) -> None:
-    examples = Examples.install(scene)
+def test_a_tightened_policy_is_told_and_blocks_neither_rotation_nor_deletion(
+    cluster: Cluster, scene: Scene, examples: Examples
+) -> None:
     shop = examples.apply("shop")
     first = shop.wait_ready()
     with policy(scene, allowedEndpoints=["elsewhere"], deletionProtection="Required"):
@@ -132,7 +109,7 @@ def test_a_tightened_policy_is_told_and_blocks_neither_rotation_nor_deletion(clu
         told = shop.condition("PolicyCompliant")
         event = eventually(lambda: [e for e in shop.events() if e["reason"] == "PolicyViolated"], "an Event tells it")
         shop.annotate(ROTATE, "now")
-        eventually(lambda: shop.status.get("rotateHandled") == "now", "it has rotated", 40)
+        eventually(lambda: shop.status.get("rotateHandled") == "now", "it has rotated")
         second = shop.wait_ready()
         cluster.kubectl("label", "database", "shop", "-n", shop.namespace, "team=a")
         described = cluster.kubectl("describe", "database", "shop", "-n", shop.namespace).out
@@ -154,7 +131,7 @@ def test_a_tightened_policy_is_told_and_blocks_neither_rotation_nor_deletion(clu
 
 def test_what_was_created_while_nobody_judged_is_judged_before_anything_is_made(scene: Scene) -> None:
     with policy(scene, allowedEndpoints=["elsewhere"]):
-        with unjudged(scene):
+        with unjudged(scene.cluster, scene.namespace):
             late = scene.apply("late")
         condition = late.wait_reason("PolicyViolated")
         events = eventually(lambda: [e for e in late.events() if e["reason"] == "PolicyViolated"], "an Event tells it")

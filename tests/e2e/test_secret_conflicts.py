@@ -6,7 +6,7 @@ from typing import Any
 
 from api.labels import DATABASE_UID, LABEL_CREDENTIALS, RETRY
 from api.resources import SECRETS
-from tests.e2e.cluster import Cluster, eventually
+from tests.e2e.cluster import Cluster
 from tests.e2e.quotas import QUOTAS, quota
 from tests.e2e.scene import Applied, Scene
 
@@ -99,7 +99,7 @@ def test_rights_that_cannot_be_granted_are_waited_for(cluster: Cluster, scene: S
     assert shop.effects == []
 
     cluster.delete(QUOTAS, "none", scene.namespace)
-    shop.wait_ready(90)
+    shop.wait_ready()
 
     assert len(shop.effects) == 1
-    eventually(lambda: shop.jobs_rights() == [], "no rights of Jobs are left")
+    shop.wait_no_rights()

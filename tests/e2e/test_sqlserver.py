@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.labels import ROTATE
 from api.resources import ENDPOINTS, SECRETS
 from tests.e2e.cluster import OPERATOR, Cluster, eventually
 from tests.e2e.dbms import Dbms
@@ -34,7 +33,7 @@ def server(cluster: Cluster, site: Site) -> Iterator[Server]:
     """Presents itself with a certificate of the site's authority."""
     with Server(Behaviour(site.authority.issue("good", [site.host])), listen=site.address) as server:
         yield server
-        delete_all_databases(cluster, seconds=60)
+        delete_all_databases(cluster)
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +68,14 @@ def test_the_examples_create_rotate_and_delete(
     assert manifest is not None
     assert manifest["type"] == "servicebinding.io/sqlserver"
 
-    shop.annotate(ROTATE, "")
-    eventually(lambda: shop.status.get("lastRotated"), "it was rotated", 40)
-    rotated = shop.secret()
+    rotated = shop.rotate()
 
-    assert rotated is not None
     assert rotated["password"] == server.world.accounts[name] != secret["password"]
 
     shop.delete_and_wait()
 
     assert not installed.holds(name)
-    eventually(lambda: shop.remains() == [], "nothing remains", 10)
+    shop.wait_nothing_remains()
 
 
 @pytest.mark.parametrize("reason", ["CertificateNotTrusted", "CertificateNameMismatch"])
@@ -103,11 +99,11 @@ def test_nothing_secret_is_sent_to_a_server_that_is_another(
 
     change(wrong)
     shop = examples.apply("shop")
-    eventually(lambda: shop.condition().get("reason") == reason, f"its reason is {reason}", 60)
+    eventually(lambda: shop.condition().get("reason") == reason, f"its reason is {reason}")
 
     assert len(server.world.logins) == logins
 
     change(right)
-    shop.wait_ready(90)
+    shop.wait_ready()
     # Its login would be counted with those of the next.
     shop.delete_and_wait()

@@ -119,7 +119,7 @@ def test_what_was_agreed_on_is_on_record(scene: Scene) -> None:
     """The auditor reads TLS version, cipher and the server's certificate from the Operation."""
     shop = scene.apply()
     shop.wait_ready()
-    [operation] = shop.operations()
+    [operation] = shop.requests()
     connection = operation["status"]["connection"]
 
     assert connection["tlsVersion"] == "TLSv1.3"

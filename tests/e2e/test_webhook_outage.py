@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +11,8 @@ from api.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
 from kube.errors import KubeError
 from tests.e2e.cluster import DEPLOYMENTS, OPERATOR, PODS, RELEASE, Cluster, eventually
 from tests.e2e.release import webhook_answers
-from tests.e2e.scene import Applied, Scene
+from tests.e2e.scene import Scene
+from tests.e2e.steady import Steadily
 
 CA, TLS = f"{RELEASE}-webhook-ca", f"{RELEASE}-webhook-tls"
 
@@ -22,12 +22,12 @@ def webhook_away(cluster: Cluster) -> Iterator[None]:
     """No webhook is there, and API servers know."""
     replicas = cluster.client.get(DEPLOYMENTS, f"{RELEASE}-webhook", namespace=OPERATOR)["spec"]["replicas"]
     cluster.scale("webhook", 0)
-    eventually(lambda: not cluster.find(PODS, OPERATOR, "app.kubernetes.io/component=webhook"), "none is left", 60)
+    eventually(lambda: not cluster.find(PODS, OPERATOR, "app.kubernetes.io/component=webhook"), "none is left")
     try:
         yield
     finally:
         cluster.scale("webhook", replicas)
-        eventually(lambda: webhook_answers(cluster), "the webhook is back", 60)
+        eventually(lambda: webhook_answers(cluster), "the webhook is back")
 
 
 def test_without_the_webhook_nothing_comes_in_and_what_exists_works_and_can_be_deleted(
@@ -61,38 +61,6 @@ def test_without_the_webhook_nothing_comes_in_and_what_exists_works_and_can_be_d
     kept.patch({"spec": {"deletionProtection": False}})
 
 
-class Asking(threading.Thread):
-    """Has the webhook judge one change after another, and keeps what came of those that failed."""
-
-    def __init__(self, database: Applied) -> None:
-        super().__init__(daemon=True)
-        self._database = database
-        self._over = threading.Event()
-        self.answers = 0
-        self.refusals: list[str] = []
-
-    def run(self) -> None:
-        while not self._over.is_set():
-            try:
-                self._database.annotate("dbaas.test/asked", str(self.answers))
-            except KubeError as error:
-                self.refusals.append(error.message)
-            self.answers += 1
-
-    def wait_more(self, number: int = 20) -> None:
-        """Wait until it has asked so many times more, begun from now on."""
-        enough = self.answers + number + 1
-        eventually(lambda: self.answers >= enough, f"{number} more answers")
-
-    def __enter__(self) -> Asking:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join(30)
-
-
 def certificate(cluster: Cluster, name: str) -> str:
     """The certificate of a Secret; "" while there is none."""
     return (cluster.secret(name, OPERATOR) or {}).get("tls.crt", "")
@@ -118,15 +86,15 @@ def test_a_lost_certificate_is_made_anew_without_a_restart_while_requests_succee
     shop = scene.apply()
     shop.wait_ready()
     before, served, bundle = restarts(cluster), certificate(cluster, TLS), bundles(cluster)
-    with Asking(shop) as asking:
+    with Steadily(lambda number: shop.annotate("dbaas.test/asked", str(number))) as asking:
         asking.wait_more()
         cluster.delete(SECRETS, lost, OPERATOR)
-        eventually(lambda: certificate(cluster, TLS) not in ("", served), "a new certificate is there", 60)
+        eventually(lambda: certificate(cluster, TLS) not in ("", served), "a new certificate is there")
         if lost == CA:
-            eventually(lambda: bundles(cluster).isdisjoint(bundle), "the API server was told", 60)
+            eventually(lambda: bundles(cluster).isdisjoint(bundle), "the API server was told")
         asking.wait_more()
         scene.apply("late").wait_ready()
 
     assert asking.refusals == []
     assert restarts(cluster) == before
-    assert len(bundles(cluster)) == 1
+    eventually(lambda: len(bundles(cluster)) == 1, "all webhooks are told the same")

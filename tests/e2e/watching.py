@@ -1,16 +1,52 @@
-"""A Database followed from moment to moment: what no single look would notice."""
+"""What no single look would notice: objects followed from moment to moment, a Database's Ready condition among them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from api.resources import DATABASES
-from kube.client import Object
-from kube.errors import KubeError
+from api.resources import DATABASES, Resource
+from kube.client import Client, Object
+from kube.errors import KubeError, Unavailable
+from tests.e2e.cluster import POLL
 from tests.e2e.scene import Applied
+
+
+@contextmanager
+def followed(
+    client: Client, resource: Resource, since: str, see: Callable[[str, Object], None], **where: str
+) -> Iterator[None]:
+    """Watch for as long as the block runs; `see` is told each change after the version `since`, to the last one.
+
+    It is called from a thread, with the kind of change (ADDED, MODIFIED, DELETED) and the object. where: namespace,
+    labels, fields.
+    """
+    over, failures = threading.Event(), list[KubeError]()
+
+    def follow() -> None:
+        version = since
+        while not over.is_set():
+            try:
+                for kind, each in client.watch(resource, version, seconds=2, **where):
+                    version = each["metadata"]["resourceVersion"]
+                    if kind != "BOOKMARK":
+                        see(kind, each)
+            except Unavailable:
+                over.wait(POLL)
+            except KubeError as error:
+                failures.append(error)
+                return
+
+    thread = threading.Thread(target=follow, name="watch")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert failures == []
 
 
 @dataclass
@@ -19,7 +55,6 @@ class Watched:
 
     ready: list[str] = field(default_factory=list)
     """`status/reason`."""
-    failure: BaseException | None = None
 
     def see(self, database: Object) -> None:
         """Take in one state of it."""
@@ -34,26 +69,10 @@ class Watched:
 @contextmanager
 def watched(database: Applied) -> Iterator[Watched]:
     """Watch it for as long as the block runs; afterwards the last state has been seen, too."""
-    client, seen, over = database.cluster.client, Watched(), threading.Event()
+    client, seen = database.cluster.client, Watched()
     first = client.get(DATABASES, database.name, namespace=database.namespace)
     seen.see(first)
 
-    def follow() -> None:
-        since = first["metadata"]["resourceVersion"]
-        try:
-            while not over.is_set():
-                for kind, each in client.watch(DATABASES, since, namespace=database.namespace, seconds=2):
-                    since = each["metadata"]["resourceVersion"]
-                    if kind != "BOOKMARK" and each["metadata"]["name"] == database.name:
-                        seen.see(each)
-        except KubeError as error:
-            seen.failure = error
-
-    thread = threading.Thread(target=follow, name="watch")
-    thread.start()
-    try:
+    place = {"namespace": database.namespace, "fields": f"metadata.name={database.name}"}
+    with followed(client, DATABASES, first["metadata"]["resourceVersion"], lambda _, each: seen.see(each), **place):
         yield seen
-    finally:
-        over.set()
-        thread.join()
-    assert seen.failure is None, seen.failure
