@@ -91,7 +91,7 @@ class Demo:
         apply = "kubectl apply --server-side -f -"
         files = f"--from-file={server.username} --from-file={server.password}"
         terminal.run(f"{create} {example.account} {files} \\\n    | {label} | {apply}")
-        terminal.run(f"{create} {example.authority} --from-file={server.authority} \\\n    | {label} | {apply}")
+        terminal.run(f"{create} {example.authority} --from-file={server.authority} \\\n    | {apply}")
         terminal.run(f"kubectl apply -f {example.file('class.yaml')}")
         place = json.dumps({"spec": {"host": server.host, "port": server.port}})
         patch = f"kubectl patch --local -f {example.file('endpoint.yaml')} --type merge -p '{place}' -o yaml"
