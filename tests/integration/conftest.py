@@ -18,6 +18,7 @@ from tests.integration.installation import Installation, installation
 from tests.integration.mariadb_site import MariaDBSchema, MariaDBSite
 from tests.integration.napping import Bed
 from tests.integration.postgresql_site import Schema, Site
+from tests.integration.site import sessions
 from tests.integration.sqlserver_site import (
     SqlServerSchema,
     SqlServerSite,
@@ -77,15 +78,8 @@ def schema(site: Site) -> Iterator[Schema]:
 @pytest.fixture
 def open_session(site: Site) -> Iterator[Callable[[], Session]]:
     """Opens sessions that are closed after the test."""
-    sessions: list[Session] = []
-
-    def opened() -> Session:
-        sessions.append(site.connect())
-        return sessions[-1]
-
-    yield opened
-    for session in sessions:
-        session.close()
+    with sessions(site) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -123,13 +117,7 @@ def mariadb_schema(mariadb: MariaDBSite) -> Iterator[MariaDBSchema]:
 @pytest.fixture
 def open_mariadb_session(mariadb: MariaDBSite) -> Iterator[Callable[[], Session]]:
     """Opens sessions that are closed after the test."""
-    with contextlib.ExitStack() as sessions:
-
-        def opened() -> Session:
-            session = mariadb.connect()
-            sessions.callback(session.close)
-            return session
-
+    with sessions(mariadb) as opened:
         yield opened
 
 
@@ -200,13 +188,7 @@ def bed(pki: Pki, request: pytest.FixtureRequest) -> Iterator[Bed]:
         schema = SqlServerSchema(f"test_{next(_numbers)}", opened)
         schema.create()
         stack.callback(schema.drop)
-
-        def open_session() -> Session:
-            session: Session = opened.connect()
-            stack.callback(session.close)
-            return session
-
-        yield napping.of_sqlserver(opened, schema, open_session)
+        yield napping.of_sqlserver(opened, schema, stack.enter_context(sessions(opened)))
 
 
 @pytest.fixture(params=["postgresql", "mariadb", *targets(real=False)], ids=str)
@@ -232,13 +214,7 @@ def sqlserver_schema(sqlserver: SqlServerSite) -> Iterator[SqlServerSchema]:
 @pytest.fixture
 def open_sqlserver_session(sqlserver: SqlServerSite) -> Iterator[Callable[[], Session]]:
     """Opens sessions that are closed after the test."""
-    with contextlib.ExitStack() as sessions:
-
-        def opened() -> Session:
-            session = sqlserver.connect()
-            sessions.callback(session.close)
-            return session
-
+    with sessions(sqlserver) as opened:
         yield opened
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
-
-import pytest
 
 from api.operation import Server
 from provisioner_job.drivers import load
 from provisioner_job.drivers.contract import Login, Session
-from provisioner_job.errors import Failure
+from tests.integration.site import LoginSite
 from tests.servers.mariadb import MariaDB
 from tests.servers.pki import Authority, KeyPair
 
@@ -19,7 +16,7 @@ connect = load("mariadb")
 
 
 @dataclass(frozen=True)
-class MariaDBSite:
+class MariaDBSite(LoginSite):
     """A server, and an account on it that may do nothing by itself."""
 
     server: MariaDB
@@ -34,22 +31,15 @@ class MariaDBSite:
         """Make the account, or what it was, again; `demands` is the rest of CREATE USER."""
         self.server.execute(f"CREATE OR REPLACE USER {self.username} IDENTIFIED BY %s {demands}", [self.password])
 
-    def login(self, **changes: Any) -> Login:
-        """A login that works; `changes` are fields of Login, or of its Server."""
+    @property
+    def usual(self) -> Login:
+        """See `LoginSite`."""
         server = Server("my", "127.0.0.1", self.server.port, "")
-        fields = {name: changes.pop(name) for name in [*changes] if name in Server._fields}
-        login = Login(server._replace(**fields), self.username, self.password, str(self.authority.file))
-        return login._replace(**changes)
+        return Login(server, self.username, self.password, str(self.authority.file))
 
-    def connect(self, **changes: Any) -> Session:
-        """A session with such a login."""
-        return connect(self.login(**changes))
-
-    def refusal(self, **changes: Any) -> Failure:
-        """Why a login that must not work does not."""
-        with pytest.raises(Failure) as caught:
-            self.connect(**changes).close()
-        return caught.value
+    def open(self, login: Login) -> Session:
+        """See `LoginSite`."""
+        return connect(login)
 
     def running(self, text: str) -> bool:
         """Whether a session runs a statement with this text."""

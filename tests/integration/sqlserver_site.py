@@ -18,7 +18,7 @@ import pytest
 
 from api.operation import Server
 from provisioner_job.drivers.contract import Login, Session
-from provisioner_job.errors import Failure
+from tests.integration.site import LoginSite
 from tests.integration.tds.procedures import Procedure as Scripted
 from tests.integration.tds.procedures import Script
 from tests.integration.tds.server import Behaviour
@@ -57,7 +57,7 @@ def targets(*, real: bool = True) -> list[Target]:
 
 
 @dataclass(frozen=True)
-class SqlServerSite:
+class SqlServerSite(LoginSite):
     """A server, and an account on it that may do nothing by itself."""
 
     target: Target
@@ -84,23 +84,16 @@ class SqlServerSite:
         assert self.double is not None
         return self.double.behaviour
 
-    def login(self, **changes: Any) -> Login:
-        """A login that works; `changes` are fields of Login, or of its Server."""
-        fields = {name: changes.pop(name) for name in [*changes] if name in Server._fields}
-        login = Login(self.server._replace(**fields), self.username, self.password, self.ca_file)
-        return login._replace(**changes)
+    @property
+    def usual(self) -> Login:
+        """See `LoginSite`."""
+        return Login(self.server, self.username, self.password, self.ca_file)
 
-    def connect(self, **changes: Any) -> Session:
+    def open(self, login: Login) -> Session:
         """Log in through the ODBC driver of the target."""
         from provisioner_job.drivers.sqlserver import connect
 
-        return connect(self.login(**changes), self.target.library)
-
-    def refusal(self, **changes: Any) -> Failure:
-        """Why a login that must not work does not."""
-        with pytest.raises(Failure) as caught:
-            self.connect(**changes).close()
-        return caught.value
+        return connect(login, self.target.library)
 
 
 @contextmanager

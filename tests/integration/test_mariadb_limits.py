@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +14,7 @@ from provisioner_job.drivers.contract import Session
 from provisioner_job.drivers.mariadb import lock_name
 from provisioner_job.errors import Failure
 from tests.integration.caller import Caller
+from tests.integration.holder import Holder, holding
 from tests.integration.mariadb_site import MariaDBSchema, MariaDBSite
 from tests.integration.napping import SLEEPS, Bed, wait_until
 
@@ -65,55 +62,25 @@ def test_the_lock_names_are_the_same_everywhere_and_apart() -> None:
     assert lock_name("Größe 🐘") != lock_name("grosse")
 
 
-HOLDER = """
-import sys
-from datetime import timedelta
-from api.operation import Server
-from provisioner_job.drivers import load
-from provisioner_job.drivers.contract import Argument, Login, Procedure
-
-port, username, password, ca, name = sys.argv[1:]
-login = Login(Server("my", "127.0.0.1", int(port), ""), username, password, ca)
-session = load("mariadb")(login)
-session.lock("killed", timedelta(seconds=5))
-print("locked", flush=True)
-seconds, timeout = sys.stdin.readline().split()
-session.call(Procedure(name, (Argument("0", seconds),), timedelta(seconds=float(timeout))))
-"""
-
-
 @pytest.fixture
-def holder(mariadb: MariaDBSite, mariadb_schema: MariaDBSchema) -> Iterator[subprocess.Popen[str]]:
+def holder(mariadb: MariaDBSite, mariadb_schema: MariaDBSchema) -> Iterator[Holder]:
     """Another process that holds the lock of `killed`, and calls `drudge` when it is told how long that shall take."""
     mariadb_schema.procedure(
         "drudge(seconds double)",
         "DECLARE until datetime(3) DEFAULT NOW(3) + INTERVAL seconds SECOND;"
         " WHILE SYSDATE(3) < until DO DO SLEEP(0.05); END WHILE",
     )
-    account = (str(mariadb.server.port), mariadb.username, mariadb.password)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, *account, str(mariadb.authority.file), f"{mariadb_schema.name}.drudge"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "locked\n"
-        yield process
-        process.kill()
+    with holding("mariadb", mariadb.login(), f"{mariadb_schema.name}.drudge", "0") as holder:
+        yield holder
 
 
 def test_a_call_that_outlives_its_killed_job_keeps_the_lock_to_its_end(
-    mariadb: MariaDBSite, holder: subprocess.Popen[str], open_mariadb_session: Callable[[], Session]
+    mariadb: MariaDBSite, holder: Holder, open_mariadb_session: Callable[[], Session]
 ) -> None:
     """MariaDB does not notice that a client is gone while statement follows statement: only the time limit ends it."""
-    assert holder.stdin is not None
-    holder.stdin.write("2 60\n")
-    holder.stdin.flush()
+    holder.call(seconds=2)
     wait_until(lambda: mariadb.running("SLEEP(0.05)"))
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    holder.kill()
     session = open_mariadb_session()
     with pytest.raises(Failure) as caught:
         session.lock("killed", SHORT)
@@ -124,10 +91,9 @@ def test_a_call_that_outlives_its_killed_job_keeps_the_lock_to_its_end(
 
 
 def test_a_waiting_job_that_is_killed_leaves_the_lock_at_once(
-    holder: subprocess.Popen[str], open_mariadb_session: Callable[[], Session]
+    holder: Holder, open_mariadb_session: Callable[[], Session]
 ) -> None:
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    holder.kill()
     started = time.monotonic()
     open_mariadb_session().lock("killed", LONG)
 

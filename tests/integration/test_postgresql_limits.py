@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +14,7 @@ from provisioner_job.drivers.contract import Session
 from provisioner_job.drivers.postgresql import lock_key
 from provisioner_job.errors import Failure
 from tests.integration.caller import Caller
+from tests.integration.holder import Holder, holding
 from tests.integration.napping import Bed, wait_until
 from tests.integration.postgresql_site import Schema, Site
 
@@ -37,49 +34,20 @@ def test_the_lock_keys_are_the_same_everywhere_and_apart() -> None:
     assert lock_key("größe 🐘") != lock_key("grosse")
 
 
-HOLDER = """
-import sys
-from datetime import timedelta
-from api.operation import Server
-from provisioner_job.drivers import load
-from provisioner_job.drivers.contract import Argument, Login, Procedure
-
-port, username, password, ca, name = sys.argv[1:]
-login = Login(Server("pg", "127.0.0.1", int(port), "postgres"), username, password, ca)
-session = load("postgres")(login)
-session.lock("killed", timedelta(seconds=5))
-print("locked", flush=True)
-session.call(Procedure(name, (Argument("seconds", sys.stdin.readline()),), timedelta(seconds=60)))
-"""
-
-
 @pytest.fixture
-def holder(site: Site, postgresql_bed: Bed) -> Iterator[subprocess.Popen[str]]:
+def holder(site: Site, postgresql_bed: Bed) -> Iterator[Holder]:
     """Another process that holds the lock of `killed`, and begins a call when it is told how long it shall take."""
-    account = (str(site.server.port), site.username, site.password)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, *account, str(site.authority.file), f"{postgresql_bed.schema.name}.nap"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "locked\n"
-        yield process
-        process.kill()
+    with holding("postgres", site.login(), f"{postgresql_bed.schema.name}.nap", "seconds") as holder:
+        yield holder
 
 
 def test_a_call_that_outlives_its_killed_job_keeps_the_lock_until_the_server_notices(
-    site: Site, holder: subprocess.Popen[str], open_session: Callable[[], Session], postgresql_bed: Bed
+    site: Site, holder: Holder, open_session: Callable[[], Session], postgresql_bed: Bed
 ) -> None:
     """The kernel closes a killed process's socket; the server looks every few seconds and then ends the call."""
-    assert holder.stdin is not None
-    holder.stdin.write("60\n")
-    holder.stdin.flush()
+    holder.call(seconds=60)
     wait_until(postgresql_bed.asleep)
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    holder.kill()
     session = open_session()
     with pytest.raises(Failure) as caught:
         session.lock("killed", SHORT)
