@@ -9,26 +9,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.binding import secret_name
-from api.labels import LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, LABEL_ENDPOINT_CREDENTIALS, ROTATE
+from api.labels import LABEL_ENDPOINT_CREDENTIALS, ROTATE
 from api.resources import (
     API_VERSION,
     CLASSES,
     DATABASES,
     ENDPOINTS,
     EVENTS,
-    INSTANCES,
-    JOBS,
-    OPERATIONS,
-    ROLE_BINDINGS,
-    ROLES,
     SECRETS,
-    SERVICE_ACCOUNTS,
 )
 from kube.client import Object
 from kube.errors import Invalid, NotFound, Unavailable
-from tests.e2e.cluster import MARK, OPERATOR, PATIENCE, Cluster, eventually
+from tests.e2e.cluster import MARK, OPERATOR, Cluster, eventually
 from tests.e2e.dbms import Dbms, Effect
+from tests.e2e.order import Order
 
 IDENTITY = "{{ .Metadata.namespace }}-{{ .Metadata.name }}"
 """What names a database on its server, in the class of every scene."""
@@ -47,13 +41,11 @@ CLASS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Applied:
-    """A Database that a test applied, by its name."""
+class Applied(Order):
+    """A Database that a test applied, and what it is on its server."""
 
     cluster: Cluster
     dbms: Dbms
-    namespace: str
-    name: str
 
     @property
     def identity(self) -> str:
@@ -61,51 +53,9 @@ class Applied:
         return f"{self.namespace}-{self.name}"
 
     @property
-    def secret_name(self) -> str:
-        """Its Secret."""
-        return secret_name(self.name)
-
-    # What the API server says of it.
-
-    def get(self) -> Object | None:
-        """The object; None once it is gone."""
-        return self.cluster.get(DATABASES, self.name, self.namespace)
-
-    @property
-    def status(self) -> dict[str, Any]:
-        """Its status; empty before there is one, and once it is gone."""
-        return (self.get() or {}).get("status") or {}
-
-    def condition(self, kind: str = "Ready") -> dict[str, Any]:
-        """One of its conditions; empty while it has none of that type."""
-        return next((c for c in self.status.get("conditions") or () if c["type"] == kind), {})
-
-    def secret(self) -> dict[str, str] | None:
-        """Its Secret's data, decoded; None if there is none."""
-        return self.cluster.secret(self.secret_name, self.namespace)
-
-    def operations(self) -> list[Object]:
-        """Its Operations, oldest first."""
-        found = self.cluster.find(OPERATIONS, OPERATOR, self._labels)
-        return sorted(found, key=lambda each: (each["spec"]["sequence"], each["spec"]["attempt"]))
-
-    def requests(self) -> list[Object]:
-        """The last attempt of each request: a server that is slow for a moment makes more of one."""
-        return [*{each["spec"]["sequence"]: each for each in self.operations()}.values()]
-
-    def requested(self) -> list[str]:
-        """The type of each request, oldest first."""
-        return [each["spec"]["type"] for each in self.requests()]
-
-    def outcomes(self) -> list[str]:
-        """What came of its Operations, but for those that a slow moment cost and that were tried again."""
-        found = [(each.get("status") or {}).get("outcome", "") for each in self.operations()]
-        return [outcome for outcome in found if outcome != "Retry"]
-
-    def instance(self) -> Object | None:
-        """The DatabaseInstance that it claims."""
-        found = self.cluster.find(INSTANCES, labels=self._labels)
-        return found[0] if found else None
+    def effects(self) -> list[Effect]:
+        """What the procedures have done for it."""
+        return self.dbms.effects(self.identity)
 
     def events(self) -> list[Object]:
         """Events about it, oldest first."""
@@ -126,77 +76,22 @@ class Applied:
 
         return eventually(whole, f"the log of {name} is whole")
 
-    @property
-    def effects(self) -> list[Effect]:
-        """What the procedures have done for it."""
-        return self.dbms.effects(self.identity)
-
-    def remains(self) -> list[str]:
-        """Which of the objects that the operator made for it are there (its Operations and Jobs, the record, are not
-        among them)."""
-        places = (
-            (INSTANCES, None),
-            (ROLES, self.namespace),
-            (ROLE_BINDINGS, self.namespace),
-            (SERVICE_ACCOUNTS, OPERATOR),
-            (SECRETS, OPERATOR),
-        )
-        found = [
-            f"{resource.kind} {each['metadata']['name']}"
-            for resource, namespace in places
-            for each in self.cluster.find(resource, namespace, self._labels)
-        ]
-        return found + ([f"Secret {self.secret_name}"] if self.secret() is not None else [])
-
     def jobs_rights(self) -> list[str]:
         """What is left of its Jobs' rights: all but the claim, the Secret, and the Role that looks after the Secret."""
-        instances = self.cluster.find(INSTANCES, None, self._labels)
-        kept = {*(instance["metadata"]["name"] for instance in instances), self.secret_name}
+        instance = self.instance()
+        kept = {self.secret_name, *([instance["metadata"]["name"]] if instance else [])}
         return [line for line in self.remains() if line.split()[1] not in kept]
 
     def active_jobs(self) -> list[str]:
         """Names of its Jobs that have not ended."""
-        names = [job["metadata"]["name"] for job in self.cluster.find(JOBS, OPERATOR, self._labels)]
+        names = [each["metadata"]["name"] for each in self.jobs()]
         return [name for name in names if self.cluster.job_active(name)]
-
-    @property
-    def _labels(self) -> str:
-        return f"{LABEL_DATABASE}={self.name},{LABEL_DATABASE_NAMESPACE}={self.namespace}"
 
     # Waiting.
 
-    def wait_ready(self, seconds: float = PATIENCE) -> dict[str, str]:
-        """Wait until Ready is True at its present generation; gives its Secret's data."""
-
-        def ready() -> bool:
-            database = self.get()
-            assert database is not None, "it is gone"
-            condition = self.condition()
-            assert condition.get("status") == "True", condition
-            return bool(condition["observedGeneration"] == database["metadata"]["generation"])
-
-        eventually(ready, f"Database {self.namespace}/{self.name} is Ready", seconds)
-        secret = self.secret()
-        assert secret is not None, "Ready, but there is no Secret"
-        return secret
-
-    def wait_reason(self, reason: str, seconds: float = PATIENCE) -> dict[str, Any]:
-        """Wait until its Ready condition is not True for that reason; gives the condition."""
-
-        def shown() -> dict[str, Any] | None:
-            condition = self.condition()
-            assert condition.get("reason") == reason, condition
-            return condition if condition["status"] != "True" else None
-
-        return eventually(shown, f"Database {self.namespace}/{self.name} says {reason}", seconds)
-
-    def wait_called(self, seconds: float = PATIENCE) -> None:
+    def wait_called(self) -> None:
         """Wait until a call for it is running on the server (held at its gate, see `Dbms.hold`)."""
-        eventually(lambda: self.dbms.running(self.identity), f"a procedure runs for {self.identity}", seconds)
-
-    def wait_gone(self, seconds: float = PATIENCE) -> None:
-        """Wait until the object is no more."""
-        self.cluster.wait_gone(DATABASES, self.name, self.namespace, seconds)
+        eventually(lambda: self.dbms.running(self.identity), f"a procedure runs for {self.identity}")
 
     def wait_nothing_remains(self) -> None:
         """Wait until nothing of it is left but the record."""
@@ -213,23 +108,6 @@ class Applied:
         self.annotate(ROTATE, "")
         eventually(lambda: self.status.get("lastRotated"), f"{self.namespace}/{self.name} was rotated")
         return self.wait_ready()
-
-    def delete(self) -> None:
-        """Ask for its deletion."""
-        self.cluster.delete(DATABASES, self.name, self.namespace)
-
-    def delete_and_wait(self, seconds: float = PATIENCE) -> None:
-        """Delete it, and wait until it is no more."""
-        self.delete()
-        self.wait_gone(seconds)
-
-    def annotate(self, key: str, value: str | None) -> None:
-        """Set an annotation; None takes it away."""
-        self.patch({"metadata": {"annotations": {key: value}}})
-
-    def patch(self, patch: Mapping[str, Any]) -> Object:
-        """Merge-patch it; raises KubeError."""
-        return self.cluster.patch(DATABASES, self.name, patch, self.namespace)
 
     def describe(self) -> str:
         """All that a person needs to see what happened to it."""
@@ -351,7 +229,7 @@ class Scene:
 
     def applied(self, name: str, namespace: str = "") -> Applied:
         """A Database that was, or is yet to be, applied by other means."""
-        database = Applied(self.cluster, self.dbms, namespace or self.namespace, name)
+        database = Applied(self.cluster.client, namespace or self.namespace, name, self.cluster, self.dbms)
         self.databases.append(database)
         return database
 

@@ -5,7 +5,6 @@ Only the kubelet is a stand-in, and the webhook is away.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import itertools
 import json
@@ -20,8 +19,7 @@ import yaml
 from kubernetes import config
 from kubernetes.client.configuration import Configuration
 
-from api.binding import secret_name
-from api.labels import LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, LABEL_ENDPOINT_CREDENTIALS
+from api.labels import LABEL_ENDPOINT_CREDENTIALS, ROTATE
 from api.resources import (
     CLASSES,
     DATABASES,
@@ -29,18 +27,16 @@ from api.resources import (
     INSTANCES,
     NAMESPACES,
     OPERATIONS,
-    ROLE_BINDINGS,
-    ROLES,
     SECRETS,
     SERVICE_ACCOUNTS,
 )
-from kube.client import Client, Object
-from kube.errors import NotFound
+from kube.client import Client
 from tests.chart.apiserver import ApiServer, render, running_api_server
 from tests.cluster.images import ROOT
 from tests.cluster.settings import Settings
 from tests.e2e.cluster import OPERATOR, eventually
 from tests.e2e.controllers import POD, Controller, environment_of, kubeconfig_of
+from tests.e2e.order import Order
 from tests.e2e.proxy import Gate, Proxy
 from tests.matrix.engines import Engine, class_spec, running_engines
 from tests.matrix.kubelet import Journey, Key, Kubelet, Line
@@ -104,39 +100,25 @@ class Estate:
         place = {"host": "127.0.0.1", "port": line.port}
         spec = {**example, **place, "className": class_name, "probe": {"every": "0s"}}
         self.client.create(ENDPOINTS, {"metadata": {"name": name}, "spec": spec})
-        return Applied(self, engine, name, line)
+        return Applied(self.client, NAMESPACE, name, self, engine, line)
 
 
 @dataclass(frozen=True)
-class Applied:
+class Applied(Order):
     """A Database that a test applied."""
 
     estate: Estate
     engine: Engine
-    name: str
     line: Line
 
     @property
     def identity(self) -> str:
         """What it is called on its server."""
-        return f"{NAMESPACE}_{self.name}"
+        return f"{self.namespace}_{self.name}"
 
     def key(self, kind: str) -> Key:
         """Of its Operations of one type."""
-        return NAMESPACE, self.name, kind
-
-    def get(self) -> Object | None:
-        """The object; None once it is gone."""
-        with contextlib.suppress(NotFound):
-            return self.estate.client.get(DATABASES, self.name, namespace=NAMESPACE)
-        return None
-
-    def secret(self) -> dict[str, str] | None:
-        """Its Secret's data."""
-        with contextlib.suppress(NotFound):
-            found = self.estate.client.get(SECRETS, secret_name(self.name), namespace=NAMESPACE)
-            return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
-        return None
+        return self.namespace, self.name, kind
 
     def again(self, endpoint: str = "") -> None:
         """Ask for it: the first time, or once more after it was deleted. `endpoint`: not its own."""
@@ -145,18 +127,12 @@ class Applied:
 
     def rotate(self, value: str = "now") -> None:
         """Ask for a rotation; once for each value."""
-        patch = {"metadata": {"annotations": {"dbaas.bedag.ch/rotate": value}}}
-        self.estate.client.patch(DATABASES, self.name, patch, namespace=NAMESPACE)
-
-    def delete(self) -> None:
-        """Ask for its deletion."""
-        self.estate.client.delete(DATABASES, self.name, namespace=NAMESPACE)
+        self.annotate(ROTATE, value)
 
     @property
     def ready(self) -> bool:
         """Whether it is Ready."""
-        conditions = ((self.get() or {}).get("status") or {}).get("conditions") or ()
-        return any((c["type"], c["status"]) == ("Ready", "True") for c in conditions)
+        return self.condition().get("status") == "True"
 
     def wait_settled(self, kind: str, seconds: float = PATIENCE) -> None:
         """Wait until it is Ready, an Operation of this type has succeeded last, and no Job's right is left."""
@@ -185,39 +161,13 @@ class Applied:
 
         eventually(gone, f"{self.name} is gone without a trace", seconds)
 
-    def operations(self) -> list[Object]:
-        """Its Operations, oldest first."""
-        found = self.estate.client.list(OPERATIONS, namespace=OPERATOR, labels=self._labels)[0]
-        return sorted(found, key=lambda each: (each["spec"]["sequence"], each["spec"]["attempt"]))
-
-    def remains(self) -> list[str]:
-        """What the operator made for it that is not the record."""
-        places = (
-            (INSTANCES, None),
-            (ROLES, NAMESPACE),
-            (ROLE_BINDINGS, NAMESPACE),
-            (SERVICE_ACCOUNTS, OPERATOR),
-            (SECRETS, OPERATOR),
-        )
-        found = [
-            f"{resource.kind} {each['metadata']['name']}"
-            for resource, namespace in places
-            for each in self.estate.client.list(resource, namespace=namespace, labels=self._labels)[0]
-        ]
-        return found + ([f"Secret {secret_name(self.name)}"] if self.secret() is not None else [])
-
     def describe(self) -> str:
         """What happened to it."""
         told = [
             (each["metadata"]["name"], each["spec"]["type"], each.get("status", {}).get("reason"))
             for each in self.operations()
         ]
-        conditions = ((self.get() or {}).get("status") or {}).get("conditions")
-        return f"{self.name}: {json.dumps(conditions)} {told}"
-
-    @property
-    def _labels(self) -> str:
-        return f"{LABEL_DATABASE}={self.name},{LABEL_DATABASE_NAMESPACE}={NAMESPACE}"
+        return f"{self.name}: {json.dumps(self.status.get('conditions'))} {told}"
 
 
 def _example(engine: Engine, what: str) -> str:

@@ -6,7 +6,6 @@ prints a row for each attempt (`pytest -s`): what was tried, what came of it.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from api.binding import secret_name
-from api.labels import ADOPT, LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, ROTATE
+from api.labels import ADOPT, ROTATE
 from api.resources import (
     CLASSES,
     DATABASES,
@@ -33,6 +31,7 @@ from kube.client import Object
 from kube.errors import NotFound
 from tests.controller.test_tenancy import SAME
 from tests.e2e.cluster import OPERATOR, eventually
+from tests.e2e.order import Order
 from tests.matrix.engines import Engine, class_spec
 from tests.matrix.estate import Estate
 from tests.servers.examples import FOLDER
@@ -40,7 +39,6 @@ from tests.servers.examples import FOLDER
 pytestmark = pytest.mark.integration
 
 VICTIM, ATTACKER = "team-a", "team-b"
-PATIENCE = 60
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Tenancy:
         client = self.estate.client
         for namespace in (VICTIM, ATTACKER):
             for database in client.list(DATABASES, namespace=namespace)[0]:
-                Order(self, namespace, database["metadata"]["name"]).delete()
+                Order(client, namespace, database["metadata"]["name"]).delete_and_wait()
         for name in (self.endpoint, f"{self.endpoint}-other"):
             client.delete(ENDPOINTS, name)
         client.delete(CLASSES, self.endpoint)
@@ -93,58 +91,7 @@ class Tenancy:
             "spec": {"endpoint": endpoint or self.endpoint, **content},
         }
         self.estate.client.create(DATABASES, manifest)
-        return Order(self, namespace, name)
-
-
-@dataclass(frozen=True)
-class Order:
-    """A Database of a tenant."""
-
-    tenancy: Tenancy
-    namespace: str
-    name: str
-
-    def get(self) -> Object | None:
-        with contextlib.suppress(NotFound):
-            return self.tenancy.estate.client.get(DATABASES, self.name, namespace=self.namespace)
-        return None
-
-    def reason(self) -> str:
-        """Of its condition Ready."""
-        conditions = ((self.get() or {}).get("status") or {}).get("conditions") or ()
-        return next((c["reason"] for c in conditions if c["type"] == "Ready"), "")
-
-    def wait(self, reason: str) -> None:
-
-        def said() -> bool:
-            assert self.reason() == reason, (self.get() or {}).get("status")
-            return True
-
-        eventually(said, f"{self.namespace}/{self.name} says {reason}", PATIENCE)
-
-    def secret(self) -> dict[str, str]:
-        """Its Secret's data; {} without one."""
-        with contextlib.suppress(NotFound):
-            client = self.tenancy.estate.client
-            found = client.get(SECRETS, secret_name(self.name), namespace=self.namespace)
-            return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
-        return {}
-
-    def operations(self) -> list[str]:
-        """Names of what was done for it."""
-        labels = f"{LABEL_DATABASE}={self.name},{LABEL_DATABASE_NAMESPACE}={self.namespace}"
-        found = self.tenancy.estate.client.list(OPERATIONS, namespace=OPERATOR, labels=labels)[0]
-        return [each["metadata"]["name"] for each in found]
-
-    def instance(self) -> Object | None:
-        """What it claims."""
-        labels = f"{LABEL_DATABASE}={self.name},{LABEL_DATABASE_NAMESPACE}={self.namespace}"
-        found = self.tenancy.estate.client.list(INSTANCES, labels=labels)[0]
-        return found[0] if found else None
-
-    def delete(self) -> None:
-        self.tenancy.estate.client.delete(DATABASES, self.name, namespace=self.namespace)
-        eventually(lambda: self.get() is None, f"{self.namespace}/{self.name} is gone", PATIENCE)
+        return Order(self.estate.client, namespace, name)
 
 
 @contextlib.contextmanager
@@ -161,8 +108,7 @@ def test_what_a_server_takes_for_the_victims_gets_nothing(estate: Estate) -> Non
     for engine in estate.engines:
         with tenancy(estate, engine, "of_{{ .Params.name }}") as made:
             victim = made.order(VICTIM, "shop", params={"name": "acme"})
-            victim.wait("Provisioned")
-            before = victim.secret()
+            before = victim.wait_ready()
             for number, attempt in enumerate(SAME):
                 if dict(attempt.endpoint).keys() - {"name"}:
                     continue  # ways to write a host name, which an address has not
@@ -171,11 +117,11 @@ def test_what_a_server_takes_for_the_victims_gets_nothing(estate: Estate) -> Non
                 other = made.order(
                     ATTACKER, f"a{number}", endpoint=endpoint, params=params, annotations={ADOPT: "true"}
                 )
-                other.wait("NameTaken")
+                other.wait_reason("NameTaken")
                 print(f"{engine.name:12} {attempt.what:28} NameTaken, no call, no Secret")
 
-                assert (other.operations(), other.secret()) == ([], {}), attempt.what
-                other.delete()
+                assert (other.operations(), other.secret()) == ([], None), attempt.what
+                other.delete_and_wait()
 
             assert victim.secret() == before
             assert engine.refuses(before) == ""
@@ -187,20 +133,19 @@ def test_who_takes_on_the_victims_label_and_rotates_rotates_their_own(estate: Es
         with tenancy(estate, engine, "of_{{ .Metadata.labels.team }}") as made:
             victim = made.order(VICTIM, "shop", labels={"team": "acme"})
             attacker = made.order(ATTACKER, "shop", labels={"team": "evil"})
-            for each in (victim, attacker):
-                each.wait("Provisioned")
-            before, first = victim.secret(), attacker.secret()
+            before, first = victim.wait_ready(), attacker.wait_ready()
             taken_on = {"metadata": {"labels": {"team": "acme"}, "annotations": {ROTATE: "now"}}}
             estate.client.patch(DATABASES, "shop", taken_on, namespace=ATTACKER)
-            eventually(lambda a=attacker, f=first: a.secret()["password"] != f["password"], "it rotated", PATIENCE)  # type: ignore[misc]
-            rotated = attacker.secret()
+            eventually(lambda a=attacker: a.status.get("lastRotated"), "it rotated")  # type: ignore[misc]
+            rotated = attacker.wait_ready()
             print(f"{engine.name:12} relabelled, then rotated     its own password is another, the victim's is not")
 
             assert (rotated["username"], rotated["database"]) == (first["username"], first["database"])
+            assert rotated["password"] != first["password"]
             assert engine.refuses(rotated) == ""
             assert (victim.secret(), engine.refuses(before)) == (before, "")
 
-            attacker.delete()
+            attacker.delete_and_wait()
             print(f"{engine.name:12} relabelled, then deleted     its own database is gone, the victim's is not")
 
             assert engine.present(first["database"]) == []
@@ -214,29 +159,28 @@ def test_a_namespace_made_anew_does_not_get_what_the_old_one_left(estate: Estate
             name = f"leaver-{engine.name}"
             estate.client.create(NAMESPACES, {"metadata": {"name": name}})
             left = made.order(name, "shop", params={"name": "kept"}, deletionPolicy="Retain")
-            left.wait("Provisioned")
-            before = left.secret()
+            before = left.wait_ready()
             estate.client.delete(NAMESPACES, name)
-            eventually(lambda n=name: not exists(estate, n), "the namespace is gone", PATIENCE)  # type: ignore[misc]
+            eventually(lambda n=name: not exists(estate, n), "the namespace is gone")  # type: ignore[misc]
             # Kubernetes counts the moments at which things were made in whole seconds.
-            eventually(lambda n=name: remade(estate, n), "it is made anew, and later", PATIENCE)  # type: ignore[misc]
+            eventually(lambda n=name: remade(estate, n), "it is made anew, and later")  # type: ignore[misc]
             heir = made.order(name, "shop", params={"name": "kept"}, annotations={ADOPT: "true"})
-            heir.wait("NameTaken")
+            heir.wait_reason("NameTaken")
             print(f"{engine.name:12} namespace deleted, made anew NameTaken, no call, no Secret")
 
-            assert heir.secret() == {}
+            assert heir.secret() is None
             assert engine.refuses(before) == ""
 
-            heir.delete()
+            heir.delete_and_wait()
             instance = left.instance()
             assert instance is not None
             estate.client.patch(INSTANCES, instance["metadata"]["name"], {"spec": {"claimRef": None}})
             again = made.order(name, "shop", params={"name": "kept"}, annotations={ADOPT: "true"})
-            again.wait("Provisioned")
+            handed_over = again.wait_ready()
             print(f"{engine.name:12} handed over by an admin      Ready")
 
-            assert engine.refuses(again.secret()) == ""
-            again.delete()
+            assert engine.refuses(handed_over) == ""
+            again.delete_and_wait()
             estate.client.delete(NAMESPACES, name)
 
 
@@ -245,8 +189,7 @@ def test_a_restored_backup_finds_its_databases_again(estate: Estate) -> None:
     for engine in estate.engines:
         with tenancy(estate, engine, "of_{{ .Params.name }}") as made:
             shop = made.order(VICTIM, "shop", params={"name": "acme"})
-            shop.wait("Provisioned")
-            before = shop.secret()
+            before = shop.wait_ready()
             estate.controller.kill()
             kept = [backed_up(estate, *where) for where in belongings(shop)]
             for (resource, name, namespace), _ in kept:
@@ -254,17 +197,16 @@ def test_a_restored_backup_finds_its_databases_again(estate: Estate) -> None:
             for (resource, _, _), manifest in kept:
                 estate.client.create(resource, manifest)
             estate.controller.start()
-            shop.wait("Provisioned")
-            after = shop.secret()
+            after = shop.wait_ready()
             print(f"{engine.name:12} restored with other uids      Ready, and the Secret logs in")
 
             assert (after["username"], after["database"]) == (before["username"], before["database"])
             assert engine.refuses(after) == ""
 
-            shop.delete()
+            shop.delete_and_wait()
 
             assert engine.present(before["database"]) == []
-            eventually(lambda s=shop: s.secret() == {}, "the Secret is gone", PATIENCE)  # type: ignore[misc]
+            eventually(lambda s=shop: s.secret() is None, "the Secret is gone")  # type: ignore[misc]
 
 
 Place = tuple[Resource, str, str | None]
@@ -278,7 +220,7 @@ def belongings(order: Order) -> list[Place]:
         (INSTANCES, instance["metadata"]["name"], None),
         (ROLES, instance["metadata"]["name"], order.namespace),
         (ROLE_BINDINGS, instance["metadata"]["name"], order.namespace),
-        (SECRETS, secret_name(order.name), order.namespace),
+        (SECRETS, order.secret_name, order.namespace),
         (DATABASES, order.name, order.namespace),
     ]
 
