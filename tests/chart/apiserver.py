@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.settings import KUBERNETES_VERSION, Settings
+from tests.servers.programs import free_ports
 
 CHART = Path(__file__).parents[2] / "chart"
 TOKEN = "administrator"
@@ -182,7 +182,7 @@ def running_api_server() -> Iterator[ApiServer]:
         raise RuntimeError(f"{kube} is missing; `python3 -m tests.cluster up` builds it")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dbaas-apiserver-")))
-        etcd, peers, port = _free_ports(3)
+        etcd, peers, port = free_ports(3)
         argv = _etcd(folder, etcd, peers)
         log = stack.enter_context((folder / "etcd.log").open("wb"))
         storage = subprocess.Popen(argv, executable=kube, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -194,14 +194,6 @@ def running_api_server() -> Iterator[ApiServer]:
         _write_kubeconfig(server)
         _wait_until_ready(server)
         yield server
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _etcd(folder: Path, port: int, peers: int) -> list[str]:

@@ -8,9 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
-from provisioner_job.drivers.contract import Login
+import pytest
+
+from api.reasons import Reason
+from provisioner_job.drivers.contract import Login, Session
+from provisioner_job.errors import Failure
 
 _PROGRAM = """
 import json
@@ -39,6 +44,13 @@ class Holder:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{seconds:g}\n")
         self.process.stdin.flush()
+
+    def outlasts(self, session: Session) -> None:
+        """What it does on the server has not ended with it: the lock is refused, and free some time later."""
+        with pytest.raises(Failure) as refused:
+            session.lock("killed", timedelta(seconds=0.3))
+        session.lock("killed", timedelta(seconds=20))
+        assert refused.value.reason is Reason.LOCK_TIMEOUT
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""

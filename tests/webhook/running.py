@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 from api.resources import MUTATING_WEBHOOKS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS, VALIDATING_WEBHOOKS
 from tests.chart.apiserver import CHART, ApiServer
 from tests.servers.pki import Authority, KeyPair
+from tests.servers.programs import free_ports
 
 HOME = "dbaas-system"
 ACCOUNT = "dbaas-webhook"
@@ -36,7 +36,7 @@ class Webhook:
         self.server = server
         self.folder = folder
         self.authority = Authority(folder / "pki")
-        self.port, self.metrics_port = _free_ports(2)
+        self.port, self.metrics_port = free_ports(2)
         self.log = folder / "webhook.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -200,11 +200,3 @@ def eventually(happened: Callable[[], bool], explain: Callable[[], str] = str) -
     while not happened():
         assert time.monotonic() < deadline, explain()
         time.sleep(0.05)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
