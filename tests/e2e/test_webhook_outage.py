@@ -7,14 +7,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from api.resources import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS
 from kube.errors import KubeError
+from tests.e2e.certificates import CA, TLS, bundles, replace_certificate
 from tests.e2e.cluster import DEPLOYMENTS, OPERATOR, PODS, RELEASE, Cluster, eventually
 from tests.e2e.release import webhook_answers
 from tests.e2e.scene import Scene
 from tests.e2e.steady import Steadily
-
-CA, TLS = f"{RELEASE}-webhook-ca", f"{RELEASE}-webhook-tls"
 
 
 @contextmanager
@@ -61,17 +59,6 @@ def test_without_the_webhook_nothing_comes_in_and_what_exists_works_and_can_be_d
     kept.patch({"spec": {"deletionProtection": False}})
 
 
-def certificate(cluster: Cluster, name: str) -> str:
-    """The certificate of a Secret; "" while there is none."""
-    return (cluster.secret(name, OPERATOR) or {}).get("tls.crt", "")
-
-
-def bundles(cluster: Cluster) -> set[str]:
-    """The caBundles of all webhooks."""
-    configurations = [cluster.client.get(kind, RELEASE) for kind in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)]
-    return {hook["clientConfig"].get("caBundle", "") for each in configurations for hook in each["webhooks"]}
-
-
 def restarts(cluster: Cluster) -> set[tuple[str, int]]:
     """Which pods of the webhook there are, and how often each was restarted."""
     pods = cluster.pods_of("webhook")
@@ -85,11 +72,10 @@ def test_a_lost_certificate_is_made_anew_without_a_restart_while_requests_succee
     """With the authority itself gone, the old one stays trusted until every replica serves by the new."""
     shop = scene.apply()
     shop.wait_ready()
-    before, served, bundle = restarts(cluster), certificate(cluster, TLS), bundles(cluster)
+    before, bundle = restarts(cluster), bundles(cluster)
     with Steadily(lambda number: shop.annotate("dbaas.test/asked", str(number))) as asking:
         asking.wait_more()
-        cluster.delete(SECRETS, lost, OPERATOR)
-        eventually(lambda: certificate(cluster, TLS) not in ("", served), "a new certificate is there")
+        replace_certificate(cluster, lost)
         if lost == CA:
             eventually(lambda: bundles(cluster).isdisjoint(bundle), "the API server was told")
         asking.wait_more()

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from api.resources import DATABASES, SECRETS
+from api.resources import DATABASES
+from tests.e2e.certificates import replace_certificate
 from tests.e2e.cluster import OPERATOR, PODS, RELEASE, Cluster, eventually
 from tests.e2e.scene import Scene
 from tests.e2e.steady import Steadily
-from tests.e2e.test_webhook_outage import TLS, certificate
 
 ADMITTED = "?dryRun=All"
 """As a create up to its storage: both webhooks are called, and no Job follows."""
@@ -29,13 +29,6 @@ def replace_pods(cluster: Cluster) -> None:
     cluster.wait_rollout("webhook")
     selector = "app.kubernetes.io/component=webhook"
     eventually(lambda: cluster.find(PODS, OPERATOR, selector) == cluster.pods_of("webhook"), "the old Pods are gone")
-
-
-def replace_certificate(cluster: Cluster) -> None:
-    """Have the controller issue another."""
-    served = certificate(cluster, TLS)
-    cluster.delete(SECRETS, TLS, OPERATOR)
-    eventually(lambda: certificate(cluster, TLS) not in ("", served), "a new certificate is there")
 
 
 @pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.soak)], ids=["once", "a minute"])
