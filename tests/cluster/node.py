@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -25,22 +26,33 @@ READY = "ready.json"
 
 def problems(settings: Settings) -> list[str]:
     """Say what is wrong with the node; nothing is wrong with a node that takes pods."""
+    if found := _lasting_problems(settings):
+        return found
+    checks = {name: ready(name, settings) for name in ("kube-apiserver", "kubelet", "kube-proxy", "coredns")}
+    return [f"{name} is not ready" for name, well in checks.items() if not well]
+
+
+def _lasting_problems(settings: Settings) -> list[str]:
+    """Those that do not pass by themselves."""
     if not (settings.state / READY).exists():
         return ["the node was not brought up"]
     running = {process.name: process for process in processes(settings).all()}
     found = [f"{name} does not run" for name in components.NAMES if name not in running]
-    found += [f"{name} is paused" for name in components.NAMES if name in running and running[name].stopped]
-    if found:
-        return found
-    checks = {name: ready(name, settings) for name in ("kube-apiserver", "kubelet", "kube-proxy", "coredns")}
-    return [f"{name} is not ready" for name, well in checks.items() if not well]
+    return found + [f"{name} is paused" for name in components.NAMES if name in running and running[name].stopped]
+
+
+def _gets_well(settings: Settings) -> bool:
+    """Whether nothing is wrong after a while: a busy machine, or another component's restart, keeps some from ready."""
+    with contextlib.suppress(ClusterError):
+        wait_for("the node to get well", lambda: _lasting_problems(settings) or not problems(settings))
+    return not problems(settings)
 
 
 def start(settings: Settings, kube: Path, archives: list[Path]) -> None:
     """Start a node from nothing, ending what is left of an earlier one; ClusterError says what failed."""
     _claim(settings)
     with locked(settings.state / "lock"):
-        if not problems(settings):
+        if _gets_well(settings):
             return
         _end(settings)
         remove(settings.state / "logs")

@@ -98,7 +98,7 @@ def tail(log: Path, lines: int = 15) -> str:
     return "\n".join(f"  | {line}" for line in log.read_text("utf-8", "replace").splitlines()[-lines:])
 
 
-def wait_for(what: str, met: Callable[[], bool], *, seconds: float = 60.0, hint: str = "") -> None:
+def wait_for(what: str, met: Callable[[], object], *, seconds: float = 60.0, hint: str = "") -> None:
     """Return as soon as the condition is met; ClusterError when its time is up."""
     deadline = time.monotonic() + seconds
     while not met():

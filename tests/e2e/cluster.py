@@ -217,7 +217,8 @@ class Cluster:
 
     def scale(self, component: str, replicas: int) -> None:
         """Run so many pods of `controller` or `webhook`, and wait until it is so, also for those that go away."""
-        self.kubectl("scale", f"deployment/{RELEASE}-{component}", "-n", OPERATOR, f"--replicas={replicas}")
+        scale = ("scale", f"deployment/{RELEASE}-{component}", "-n", OPERATOR, f"--replicas={replicas}")
+        eventually(lambda: self.kubectl(*scale), f"{component} is scaled")
         selector = f"app.kubernetes.io/component={component}"
         eventually(lambda: len(self.find(PODS, OPERATOR, selector)) == replicas, f"{replicas} pods of {component}")
         self.wait_rollout(component)

@@ -12,12 +12,14 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from kubernetes import config
 from kubernetes.client.configuration import Configuration
 
 from api.resources import SECRETS
 from kube.client import Client
+from kube.errors import KubeError
 from tests.cluster import existing
 from tests.cluster.bring_up import bring_up
 from tests.cluster.images import images
@@ -48,8 +50,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     scene = getattr(item, "funcargs", {}).get("scene")
     if report.when == "call" and report.failed and isinstance(scene, Scene):
-        report.sections.append(("the cluster", scene.describe()))
+        report.sections.append(("the cluster", _told(scene)))
     return report
+
+
+def _told(scene: Scene) -> str:
+    try:
+        return scene.describe()
+    except (AssertionError, KubeError, psycopg.Error) as error:
+        # The test's own failure is what is wanted.
+        return f"nothing can be told of it: {error}"
 
 
 @pytest.fixture(scope="session")

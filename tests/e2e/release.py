@@ -11,7 +11,7 @@ from typing import Any
 from api.labels import LABEL_DATABASE_NAMESPACE
 from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES, NAMESPACES, OPERATIONS, POLICIES, SECRETS, Resource
 from tests.e2e.cluster import LABEL, OPERATOR, PATIENCE, RELEASE, Cluster, eventually
-from tests.e2e.scene import delete_databases
+from tests.e2e.scene import ask_for_deletion
 
 CHART = Path(__file__).parents[2] / "chart"
 PARTS = {"webhook": "webhook", "controller": "controller", "job": "provisioner-job"}
@@ -69,7 +69,7 @@ def delete_all_databases(cluster: Cluster, seconds: float = PATIENCE) -> list[st
     """Delete the Databases of all tests; gives the namespaces in which one still is after `seconds`."""
     namespaces = _namespaces(cluster)
     for namespace in namespaces:
-        delete_databases(cluster, namespace)
+        ask_for_deletion(cluster, namespace)
 
     def held() -> list[str]:
         return [namespace for namespace in namespaces if cluster.find(DATABASES, namespace)]

@@ -248,7 +248,7 @@ class Scene:
         """Ask for the deletion of its Databases, gates open; nobody waits: `tests/e2e/release.py` sweeps later."""
         self.dbms.server.execute("DELETE FROM e2e.gates WHERE name LIKE %s", [f"%{self.name}%"])
         for namespace in self.namespaces:
-            delete_databases(self.cluster, namespace)
+            eventually(lambda each=namespace: ask_for_deletion(self.cluster, each), f"{namespace} is emptied")  # type: ignore[misc]
 
 
 def account_manifest(name: str, username: str, password: str) -> Object:
@@ -259,7 +259,7 @@ def account_manifest(name: str, username: str, password: str) -> Object:
     }
 
 
-def delete_databases(cluster: Cluster, namespace: str) -> None:
+def ask_for_deletion(cluster: Cluster, namespace: str) -> bool:
     """Ask for the deletion of a namespace's Databases, those included that a test that failed has left protected."""
     for database in cluster.find(DATABASES, namespace):
         name = database["metadata"]["name"]
@@ -267,3 +267,4 @@ def delete_databases(cluster: Cluster, namespace: str) -> None:
             if database["spec"].get("deletionProtection"):
                 cluster.patch(DATABASES, name, {"spec": {"deletionProtection": False}}, namespace)
             cluster.delete(DATABASES, name, namespace)
+    return True
