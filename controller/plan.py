@@ -22,7 +22,7 @@ from controller.endpoints import secret_faults
 from controller.ledger import Entry, exhausted, next_attempt
 from controller.manifests import password_name
 from controller.observed import Observed
-from controller.request import Asked, Request, completed, operation_spec, refrozen
+from controller.request import Asked, Request, completed, operation_spec, refrozen, takes_password
 from controller.rotation import wish_of
 from controller.slots import Limits
 from controller.standing import Login, gate_of, healed
@@ -141,7 +141,9 @@ def _fulfil(observed: Observed, database: Database, wanted: Wanted, now: datetim
 def _keep(observed: Observed, database: Database, wanted: Wanted, now: datetime) -> Plan:
     """See that what was provided is still there, and serve what asks for a rotation."""
     if _secret_is_missing(observed):
-        return _start(observed, wanted, Asked("create", MISSING_SECRET), now)
+        # A create may leave a password as it is, and is given another one; a rotate sets what it is given.
+        kind = "rotate" if takes_password(wanted.instance.calls.get("rotate")) else "create"
+        return _start(observed, wanted, Asked(kind, MISSING_SECRET), now)
     return _rotate(observed, database, wanted, now)
 
 
@@ -157,7 +159,7 @@ def _mend(observed: Observed, database: Database, wanted: Wanted, now: datetime)
         raise ValueError("nothing has failed")
     if failed.type == "create" and failed.reason == Reason.CREDENTIALS_LOST and "rotate" in instance.calls:
         return _start(observed, wanted, Asked("rotate", RECOVERY), now)
-    if failed.type != "rotate" or failed.request == RECOVERY or instance.phase != "Bound":
+    if failed.type != "rotate" or failed.request in (RECOVERY, MISSING_SECRET) or instance.phase != "Bound":
         return _again(observed, wanted, failed, now)
     # A rotation that may have changed something is seen through, whether it is still asked for or not.
     if any(entry.may_have_acted for entry in observed.ledger.attempts(failed)):
@@ -409,7 +411,7 @@ def _start(observed: Observed, wanted: Wanted, asked: Asked, now: datetime) -> P
     spec = operation_spec(observed, instance, asked, None if deleting else wanted.secret)
     limits = Limits(endpoint.max_concurrent_jobs, endpoint.operations_per_minute)
     message = f"starting Operation {asked.kind} on {instance.endpoint!r}"
-    if instance.phase == "Bound" and asked.kind == "rotate":
+    if instance.phase == "Bound" and asked.kind == "rotate" and asked.request != MISSING_SECRET:
         return Plan(StartOperation(spec, limits, gate.alone), ready(observed.ledger.last_success))
     reason = ConditionReason.DELETING if deleting else ConditionReason.PROVISIONING
     return Plan(StartOperation(spec, limits, gate.alone), working(reason, message))

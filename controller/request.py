@@ -202,5 +202,10 @@ def _bound(spec: OperationSpec) -> OperationSpec:
     return spec._replace(calls=calls, secret=secret, generated=any(_needs_password(text.template) for text in texts))
 
 
+def takes_password(call: Call | None) -> bool:
+    """Whether a procedure is given a generated password."""
+    return call is not None and any(_needs_password(argument.template) for argument in call.arguments)
+
+
 def _needs_password(template: Template) -> bool:
     return any(reference.root == "Generated" for reference in template.references)

@@ -43,6 +43,8 @@ from provisioner_job.errors import Failure
 
 COLLECTED_WITHIN = 3
 """Attempts for which another Database's Secret of this name may be one that is being collected."""
+MOST_BYTES = 1024 * 1024
+"""Of all values of a Secret together (Kubernetes API, MaxSecretSize)."""
 PLACEHOLDER = b"placeholder"
 """What a trial writes instead of values."""
 _KEY = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
@@ -177,8 +179,8 @@ def merge(earlier: Result, later: Result) -> Result:
 def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Mapping[str, bytes]) -> Data:
     """What the Secret will hold; `values` has `Result` and, if there is one, `Generated`; `kept`: see `Present.kept`.
 
-    Raises Failure: TEMPLATE_INVALID with what the result has, CREDENTIALS_LOST, ALREADY_EXISTS, or RESULT_INVALID for a
-    rotation that returned nothing new.
+    Raises Failure: TEMPLATE_INVALID with what the result has, CREDENTIALS_LOST, ALREADY_EXISTS, or RESULT_INVALID for
+    more than a Secret can hold and for a rotation that returned nothing new.
     """
     data: dict[str, bytes] = {}
     gone: list[str] = []
@@ -203,7 +205,20 @@ def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Map
         raise lost(spec, gone)
     if spec.type == "rotate" and _as_they_were(target, values, data, kept):
         raise _unrotated(spec)
+    _check_size(spec, data)
     return Data(data, tuple(text.name for text in texts if not is_key(text.name)))
+
+
+def _check_size(spec: OperationSpec, data: Mapping[str, bytes]) -> None:
+    # The API server would close the connection on far too much, as it does when it is in trouble.
+    size = sum(map(len, data.values()))
+    if size > MOST_BYTES:
+        largest = max(data, key=lambda key: len(data[key]))
+        raise Failure(
+            Reason.RESULT_INVALID,
+            f"{spec.calls[-1].procedure} ran, but returned too much: the Secret would hold {size} bytes, "
+            f"{len(data[largest])} of them in key {largest}, and no Secret holds more than {MOST_BYTES}",
+        )
 
 
 def _as_they_were(target: SecretTarget, values: Values, data: Mapping[str, bytes], kept: Mapping[str, bytes]) -> bool:

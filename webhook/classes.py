@@ -68,11 +68,19 @@ def warnings(manifest: Manifest) -> Iterator[str]:
     if "delete" not in cls.operations:
         yield "spec.operations.delete is not set: a deleted Database leaves its database on the server"
     yield from _parameter_warnings(cls)
+    yield from _credential_warnings(cls)
+
+
+def _credential_warnings(cls: DatabaseClass) -> Iterator[str]:
+    used = {reference.path[1] for reference in _references(cls, "Result")}
+    generated = any(_references(cls, "Generated"))
+    if used and cls.credentials and not generated and used.isdisjoint(cls.credentials):
+        yield f"spec.credentials[{listed([*cls.credentials])}]: spec.secretFormat uses none; lost ones go unnoticed"
 
 
 def _parameter_warnings(cls: DatabaseClass) -> Iterator[str]:
     rules = cls.params or {}
-    references = list(_parameters_used(cls))
+    references = list(_references(cls, "Params"))
     used = {reference.path[1] for reference in references}
     # A default pipe stands in for what is missing.
     needed = {r.path[1] for r in references if not any(pipe.name == "default" for pipe in r.pipes)}
@@ -91,13 +99,13 @@ def _of(names: Iterable[str], sentence: str) -> Iterator[str]:
         yield f"spec.params[{listed(named)}]{sentence}"
 
 
-def _parameters_used(cls: DatabaseClass) -> Iterator[Reference]:
+def _references(cls: DatabaseClass, root: str) -> Iterator[Reference]:
     for _, source, roots in template_places(cls):
         try:
             references = Template.parse(source, roots).references
         except TemplateError:
             continue  # a fault, not a warning
-        yield from (reference for reference in references if reference.root == "Params")
+        yield from (reference for reference in references if reference.root == root)
 
 
 def listed(users: list[str]) -> str:

@@ -495,9 +495,9 @@ ROTATING = {
 }
 
 
-def bound(annotations: dict[str, str] | None = None, **spec: Any) -> Observed:
+def bound(annotations: dict[str, str] | None = None, operations: dict[str, Any] | None = None, **spec: Any) -> Observed:
     """A Database whose first create succeeded, of a class that can rotate."""
-    cls = database_class(operations=ROTATING)
+    cls = database_class(operations=operations or ROTATING)
     frozen = Request(database(), endpoint(), cls).freeze()
     asked = database(**spec)
     asked = replace(asked, metadata=replace(asked.metadata, annotations=annotations or {}))
@@ -632,6 +632,26 @@ class TestRecovering:
         done = after(world, "create", Reason.SUCCEEDED, at=NOW + timedelta(minutes=2))
 
         assert plan(done, NOW + timedelta(minutes=3)).step is None
+
+    def test_with_a_generated_password_a_missing_secret_is_a_rotation(self) -> None:
+        """A create need not set another password on a login that is there; a rotate sets the one that it is given."""
+        inputs = {"name": "{{ .Metadata.name }}", "password": "{{ .Generated.password }}"}
+        operations = {kind: {**call, "inputs": inputs} for kind, call in ROTATING.items()}
+        world = replace(bound(operations=operations), secret_missing_after=1)
+        decided = plan(world, NOW)
+
+        assert started(decided) == ("rotate", "missing-secret")
+        assert verdict(decided) == (False, ConditionReason.PROVISIONING)
+
+        refused = after(world, "rotate", Reason.ENDPOINT_UNREACHABLE, called=False)
+        refused = replace(
+            refused, entries=(*refused.entries[:-1], replace(refused.entries[-1], request="missing-secret"))
+        )
+        waiting = plan(refused, NOW)
+
+        assert waiting.step is None
+        assert waiting.look_again is not None
+        assert started(plan(refused, waiting.look_again)) == ("rotate", "missing-secret")
 
 
 class TestTakingOver:

@@ -147,6 +147,15 @@ class TestPassThrough:
             assert reason_of(failure) is Reason.CREDENTIALS_LOST
             assert "no password" in failure.value.message
 
+    def test_more_than_a_secret_can_hold_is_told_with_the_key_it_is_in(self) -> None:
+        fits = {"password": "p", "big": "x" * (secret.MOST_BYTES - 1)}
+        with pytest.raises(Failure) as failure:
+            composed(fits | {"host": "h"})
+
+        assert sum(map(len, composed(fits).values())) == secret.MOST_BYTES
+        assert reason_of(failure) is Reason.RESULT_INVALID
+        assert "1048577 bytes, 1048575 of them in key big" in failure.value.message
+
     def test_another_key_that_the_result_leaves_out_goes(self) -> None:
         assert composed({"password": "p"}, {"host": b"old"}) == {"password": b"p"}
 

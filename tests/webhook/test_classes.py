@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.webhook.builders import CREATE, DELETE, WorldOf, claimed, database_class, endpoint
@@ -149,3 +151,18 @@ def test_a_class_in_use_is_not_deleted() -> None:
         "DatabaseInstance db-0 (claimed by a/b) and 2 more; delete what uses it first"
     )
     assert judged("DELETE", database_class("unused"), world=world).allowed
+
+
+def test_credentials_that_the_secret_does_not_hold_are_warned_of() -> None:
+    """Their names are those of another result: an empty password would be written, and nobody would notice."""
+
+    def warned(secret_format: dict[str, str], **spec: Any) -> tuple[str, ...]:
+        return judged("CREATE", database_class(secretFormat=secret_format, **spec)).warnings
+
+    pwd = {"password": "{{ .Result.pwd }}", "username": "{{ .Result.username }}"}
+
+    assert warned(pwd) == ("spec.credentials[password]: spec.secretFormat uses none; lost ones go unnoticed",)
+    assert warned(pwd, credentials=["pwd", "token"]) == ()
+    assert warned(pwd, credentials=[]) == ()
+    assert warned({"password": "{{ .Generated.password }}", "username": "{{ .Result.username }}"}) == ()
+    assert warned({"host": "{{ .Endpoint.host }}"}) == ()
