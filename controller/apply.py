@@ -5,15 +5,25 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from api.kinds import Database, DatabaseInstance
-from api.labels import ADOPTED_FROM, FINALIZER, LABEL_DATABASE, LABEL_DATABASE_NAMESPACE, LABEL_INSTANCE, ROTATE
+from api.binding import secret_name
+from api.kinds import Claim, Database, DatabaseInstance
+from api.labels import (
+    ADOPTED_FROM,
+    DATABASE_UID,
+    FINALIZER,
+    LABEL_CREDENTIALS,
+    LABEL_DATABASE,
+    LABEL_DATABASE_NAMESPACE,
+    LABEL_INSTANCE,
+    ROTATE,
+)
 from api.operation import OperationSpec, Owner, Report, operation_name
 from api.reasons import Reason
 from api.resources import (
@@ -192,11 +202,23 @@ class Applier:
         name, claim = instance.metadata.name, instance.claim
         self._confirm_ledger(name)
         if claim is not None:
-            # The Role first: the Secret belongs to it, and nobody would know of either once the instance is gone.
+            # These first: the Secret belongs to the Role, and nobody would know of either once the instance is gone.
+            self._delete_secret(claim, {claim.uid, instance.metadata.annotations.get(ADOPTED_FROM, "")} - {""})
             self._delete(ROLE_BINDINGS, name, namespace=claim.namespace)
             self._delete(ROLES, name, namespace=claim.namespace)
         self._delete(INSTANCES, name, uid=instance.metadata.uid)
         self._world.instances.forget(instance)
+
+    def _delete_secret(self, claim: Claim, writers: Set[str]) -> None:
+        """Delete the claim's Secret, if it was written for one of these Databases. Nobody grants it: there is none."""
+        name = secret_name(claim.name)
+        try:
+            metadata = self._client.metadata(SECRETS, name, namespace=claim.namespace)
+        except (Forbidden, NotFound):
+            return
+        ours = (metadata.get("labels") or {}).get(LABEL_CREDENTIALS) == "true"
+        if ours and (metadata.get("annotations") or {}).get(DATABASE_UID) in writers:
+            self._delete(SECRETS, name, namespace=claim.namespace, uid=metadata["uid"])
 
     def _confirm_ledger(self, instance: str) -> None:
         """Raise Conflict if an Operation under this name is newer than the one that was decided on.

@@ -109,11 +109,12 @@ def role_binding_manifest(entry: Entry, namespace: str) -> dict[str, Any]:
 
 
 def reader_manifest(spec: OperationSpec, secret: SecretTarget) -> dict[str, Any]:
-    """The Role through which the controller looks whether the user's Secret is still there; the Secret's owner too.
+    """The Role through which the controller looks after the user's Secret; the Secret's owner too.
 
-    It lives as long as the claim does: deleted, it takes the Secret along.
+    It lives as long as the claim does: deleted, it takes the Secret along. One that does not belong to it (backup tools
+    restore no owner references) is deleted by name, which is no more than deleting the Role does.
     """
-    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret.name], "verbs": ["get"]}
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret.name], "verbs": ["delete", "get"]}
     return {"metadata": _reader_metadata(spec), "rules": [rule]}
 
 

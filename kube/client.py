@@ -35,6 +35,8 @@ KEEPALIVE = (
 )
 """Options of a socket: level, name, value."""
 FIELD_MANAGER = "kubernetes-dbaas"
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""What to accept where contents are nobody's business."""
 PAGE = 500
 """Objects a list request brings at a time."""
 
@@ -70,6 +72,12 @@ class Client:
     def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Object:
         """Read one object; NotFound if there is none."""
         return self._request("GET", resource.path(name, namespace=namespace))
+
+    def metadata(self, resource: Resource, name: str, *, namespace: str | None = None) -> Object:
+        """Read the metadata of one object alone, for who has no business with what is in it; NotFound likewise."""
+        path = resource.path(name, namespace=namespace)
+        metadata: Object = self._request("GET", path, accept=METADATA_ONLY)["metadata"]
+        return metadata
 
     def list(
         self,
@@ -190,9 +198,10 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Object:
         try:
-            response = self._send(method, path, query, body, content_type)
+            response = self._send(method, path, query, body, content_type, accept)
             answer: Object = json.loads(response.read())
         except (HTTPError, OSError, ValueError) as error:
             raise Unavailable(f"the API server cannot be reached: {type(error).__name__}") from error
@@ -205,11 +214,12 @@ class Client:
         query: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Any:
         url = self._configuration.host + path
         if query := {key: value for key, value in (query or {}).items() if value}:
             url += "?" + urlencode(query)
-        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+        headers = {"Accept": accept, "User-Agent": FIELD_MANAGER}
         if token := self._configuration.get_api_key_with_prefix("BearerToken"):
             headers["Authorization"] = token
         if body is not None:

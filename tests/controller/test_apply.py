@@ -9,9 +9,10 @@ import yaml
 from kubernetes import config
 from kubernetes.client.configuration import Configuration
 
+from api.binding import secret_name
 from api.kinds import Database, DatabaseInstance
-from api.labels import FINALIZER
-from api.resources import DATABASES, INSTANCES, NAMESPACES, OPERATIONS
+from api.labels import DATABASE_UID, FINALIZER, LABEL_CREDENTIALS
+from api.resources import DATABASES, INSTANCES, NAMESPACES, OPERATIONS, SECRETS
 from controller.apply import Applier
 from controller.request import Asked, Request, operation_spec
 from controller.settings import Settings
@@ -28,6 +29,8 @@ from tests.e2e.cluster import eventually
 pytestmark = pytest.mark.integration
 
 NAME = "db-instance"
+SECRET = secret_name(KEY[1])
+CREDENTIALS = {LABEL_CREDENTIALS: "true"}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,28 @@ def test_a_claim_that_all_is_known_about_is_given_up(
 
     with pytest.raises(NotFound):
         client.get(INSTANCES, NAME)
+
+
+@pytest.mark.parametrize(
+    ("writer", "labels", "stays"),
+    [("mine", CREDENTIALS, False), ("another", CREDENTIALS, True), ("mine", {}, True)],
+    ids=["written for it", "written for another", "not written by a Job"],
+)
+def test_the_secret_of_a_claim_that_is_given_up_goes_too_though_it_belongs_to_nothing(
+    client: Client, leader: Leader, instance: DatabaseInstance, writer: str, labels: dict[str, str], *, stays: bool
+) -> None:
+    """Backup tools bring Secrets back without their owner references."""
+    assert instance.claim is not None
+    uid = instance.claim.uid if writer == "mine" else writer
+    metadata = {"name": SECRET, "namespace": KEY[0], "labels": labels, "annotations": {DATABASE_UID: uid}}
+    client.create(SECRETS, {"metadata": metadata, "stringData": {"password": "p"}})
+    leader.world.instances.remember(client.get(INSTANCES, NAME))
+    leader.applier.apply(KEY, DeleteInstance(instance))
+    left = [secret["metadata"]["name"] for secret in client.list(SECRETS, namespace=KEY[0])[0]]
+    if stays:
+        client.delete(SECRETS, SECRET, namespace=KEY[0])
+
+    assert left == ([SECRET] if stays else [])
 
 
 def test_a_database_is_not_let_go_while_a_claim_that_was_not_seen_is_its_own(

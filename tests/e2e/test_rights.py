@@ -162,7 +162,7 @@ def test_a_job_can_write_its_secret_and_its_report_and_nothing_else_and_after_it
     assert refused(lambda: client.get(SECRETS, shop.secret_name, namespace=scene.namespace))
 
 
-def test_the_controller_reads_one_secret_and_makes_no_rights_but_a_jobs(cluster: Cluster, scene: Scene) -> None:
+def test_the_controller_looks_after_one_secret_and_makes_no_rights_but_a_jobs(cluster: Cluster, scene: Scene) -> None:
     """It may escalate within Roles; admission policies hold it to the one form of them."""
     shop = scene.apply()
     shop.wait_ready()
@@ -182,7 +182,7 @@ def test_the_controller_reads_one_secret_and_makes_no_rights_but_a_jobs(cluster:
         "list a user's secrets": lambda: client.list(SECRETS, namespace=namespace),
         "list all secrets": lambda: client.list(SECRETS),
         "write a user's secret": lambda: client.apply(SECRETS, credentials(shop.secret_name, namespace)),
-        "delete a user's secret": lambda: client.delete(SECRETS, shop.secret_name, namespace=namespace),
+        "delete another secret of a user": lambda: client.delete(SECRETS, "another", namespace=namespace),
         "make a token's secret": lambda: client.create(SECRETS, token_secret("e2e-token", OPERATOR, CONTROLLER)),
         "mark a secret for a token": lambda: client.create(
             SECRETS, {**token_secret("e2e-token", OPERATOR, CONTROLLER), "type": "Opaque"}

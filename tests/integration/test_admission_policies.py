@@ -385,6 +385,39 @@ def test_the_controller_grants_nothing_but_one_secret_of_credentials(cluster: Ap
     assert refused_by_policy(answer, "the operator's Roles")
 
 
+def test_the_controller_looks_after_the_secret_of_a_claim_and_writes_it_not(cluster: ApiServer) -> None:
+    """Deleting it by name is no more than deleting the Role that it belongs to."""
+    refused = (["get", "patch"], ["create"], ["get", "list"], ["*"])
+
+    assert create(cluster, ROLES, AWAY, role(INSTANCE, verbs=["delete", "get"]), dry=True).accepted
+    for verbs in refused:
+        assert refused_by_policy(
+            create(cluster, ROLES, AWAY, role(INSTANCE, verbs=verbs), dry=True), "delete and get to the controller"
+        )
+
+
+def test_what_the_controller_deletes_is_a_secret_of_ours_and_of_that_name(cluster: ApiServer) -> None:
+    binding = {**role_binding(INSTANCE, INSTANCE), "subjects": role_binding(name="dbaas-controller")["subjects"]}
+    for resource, body in ((ROLES, role(INSTANCE, verbs=["delete", "get"])), (ROLE_BINDINGS, binding)):
+        assert create(cluster, resource, AWAY, body).accepted
+    plain = {"metadata": {"name": SECRET}, "type": "Opaque"}
+    answers = []
+    for name, body in (
+        ("other-credentials", credentials("other-credentials")),
+        (SECRET, plain),
+        (SECRET, credentials()),
+    ):
+        cluster.ask("POST", SECRETS.path(namespace=AWAY), body)
+        answers.append(cluster.ask("DELETE", SECRETS.path(name, namespace=AWAY), user=CONTROLLER))
+        cluster.ask("DELETE", SECRETS.path(name, namespace=AWAY))
+    for resource in (ROLE_BINDINGS, ROLES):
+        assert cluster.ask("DELETE", resource.path(INSTANCE, namespace=AWAY), user=CONTROLLER).accepted
+
+    assert answers[0].status == 403
+    assert refused_by_policy(answers[1], "writes only Secrets of a type servicebinding.io")
+    assert answers[2].accepted
+
+
 @pytest.mark.parametrize(
     "body",
     [

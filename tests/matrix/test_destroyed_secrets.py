@@ -107,3 +107,20 @@ def test_a_secret_that_somebody_destroyed_is_whole_again_when_asked_for(
     database.wait_gone()
     assert [each["spec"]["type"] for each in database.operations()] == [kind for kind, _ in mended] + ["delete"]
     database.line.close()
+
+
+def test_a_secret_that_a_backup_brought_back_goes_with_its_database(estate: Estate, chance: random.Random) -> None:
+    """Backup tools restore no owner references, so that Kubernetes would collect it with nothing."""
+    engine = chance.choice(estate.engines)
+    database = estate.apply(engine)
+    database.wait_settled("create")
+    name = secret_name(database.name)
+    saved = estate.client.get(SECRETS, name, namespace=NAMESPACE)
+    estate.client.delete(SECRETS, name, namespace=NAMESPACE)
+    told = {key: saved["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
+    estate.client.create(SECRETS, {"metadata": told, "type": saved["type"], "data": saved["data"]})
+    database.rotate()
+    database.wait_settled("rotate")
+    database.delete()
+    database.wait_gone()
+    database.line.close()
