@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from api.durations import format_duration
-from api.kinds import DatabaseClass, DatabaseEndpoint, Manifest
+from api.kinds import DatabaseClass, DatabaseEndpoint, Manifest, Metadata, ParameterRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +97,58 @@ def _lean(manifest: Manifest) -> dict[str, Any]:
 
 
 def _class(cls: DatabaseClass) -> dict[str, Any]:
+    """A class without its templates, which may be large."""
     operations = {
         name: {"name": procedure.name, "timeout": format_duration(procedure.timeout)}
         for name, procedure in cls.operations.items()
     }
-    policy = {"deletionPolicy": cls.deletion_policy} if cls.deletion_policy else {}
+    params = None if cls.params is None else {name: _parameter(rule) for name, rule in cls.params.items()}
     return {
-        "metadata": {"name": cls.metadata.name, "labels": dict(cls.metadata.labels)},
-        "spec": {"driver": cls.driver.value, "operations": operations, **policy},
+        "metadata": _metadata(cls.metadata),
+        "spec": {
+            "driver": cls.driver.value,
+            "operations": operations,
+            "credentials": list(cls.credentials),
+            **_given(params=params, deletionPolicy=cls.deletion_policy),
+        },
     }
+
+
+def _parameter(rule: ParameterRule) -> dict[str, Any]:
+    optional = {
+        "default": rule.default,
+        "enum": rule.enum or None,
+        "pattern": rule.pattern,
+        "maxLength": rule.max_length,
+    }
+    return {"required": rule.required, **_given(**optional)}
 
 
 def _endpoint(endpoint: DatabaseEndpoint) -> dict[str, Any]:
+    tls = endpoint.tls
     return {
-        "metadata": {"name": endpoint.metadata.name, "labels": dict(endpoint.metadata.labels)},
+        "metadata": _metadata(endpoint.metadata),
         "spec": {
             "className": endpoint.class_name,
             "host": endpoint.host,
-            "tls": {"mode": endpoint.tls.mode, "minimumVersion": endpoint.tls.minimum_version},
+            **_given(port=endpoint.port, database=endpoint.database),
+            "credentialsSecretRef": {"name": endpoint.credentials_secret},
+            "tls": {
+                "mode": tls.mode,
+                "minimumVersion": tls.minimum_version,
+                **_given(serverName=tls.server_name),
+            },
             "maxConcurrentJobs": endpoint.max_concurrent_jobs,
+            "operationsPerMinute": endpoint.operations_per_minute,
         },
     }
+
+
+def _metadata(metadata: Metadata) -> dict[str, Any]:
+    annotations = {key: value for key, value in metadata.annotations.items() if key != _BULK}
+    return {"name": metadata.name, "labels": dict(metadata.labels), "annotations": annotations}
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """What an optional field is, if it is anything: expressions ask `has()`."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -15,6 +15,7 @@ from policy.expressions import VARIABLES
 ANYTHING: Mapping[str, Any] = {}
 """Nothing is known of what is below."""
 _NAMED = {"name": ANYTHING, "labels": ANYTHING}
+_ANNOTATED = {**_NAMED, "annotations": ANYTHING}
 _PROCEDURE = {"name": ANYTHING, "timeout": ANYTHING}
 _METADATA = (
     "name generateName namespace uid resourceVersion generation labels annotations finalizers ownerReferences "
@@ -45,20 +46,26 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     },
     "namespaceObject": {"metadata": _NAMED},
     "class": {
-        "metadata": _NAMED,
+        "metadata": _ANNOTATED,
         "spec": {
             "driver": ANYTHING,
             "operations": dict.fromkeys(("create", "rotate", "delete"), _PROCEDURE),
+            "credentials": ANYTHING,
+            "params": ANYTHING,
             "deletionPolicy": ANYTHING,
         },
     },
     "endpoint": {
-        "metadata": _NAMED,
+        "metadata": _ANNOTATED,
         "spec": {
             "className": ANYTHING,
             "host": ANYTHING,
-            "tls": {"mode": ANYTHING, "minimumVersion": ANYTHING},
+            "port": ANYTHING,
+            "database": ANYTHING,
+            "credentialsSecretRef": {"name": ANYTHING},
+            "tls": dict.fromkeys(("mode", "minimumVersion", "serverName"), ANYTHING),
             "maxConcurrentJobs": ANYTHING,
+            "operationsPerMinute": ANYTHING,
         },
     },
     "usage": {"namespace": ANYTHING, "endpoint": ANYTHING},

@@ -35,8 +35,8 @@ def given() -> Mapping[str, Any]:
         object=database(),
         old=database(),
         labels={},
-        endpoint=DatabaseEndpoint.parse(endpoint()),
-        cls=DatabaseClass.parse(database_class(operations=operations, deletionPolicy="Delete")),
+        endpoint=DatabaseEndpoint.parse(endpoint(port=5432, database="postgres", tls={"serverName": "pg"})),
+        cls=DatabaseClass.parse(database_class(operations=operations, deletionPolicy="Delete", params={"size": {}})),
         usage=Nobody(),
     )
     return question.variables(question.object, counted=True)
@@ -92,10 +92,10 @@ def test_what_may_be_meant_is_let_be(expression: str) -> None:
             "line 1, column 15: object.spec has no roatation; it has deletionPolicy",
         ),
         (
-            "endpoint.spec.credentialsSecretRef.name == 'x'",
-            "endpoint.spec has no credentialsSecretRef; it has className",
+            "endpoint.spec.credentials.name == 'x'",
+            "endpoint.spec has no credentials; it has className",
         ),
-        ("class.spec.params.size.default == 'x'", "class.spec has no params; it has deletionPolicy"),
+        ("class.spec.inputs.size == 'x'", "class.spec has no inputs; it has credentials, deletionPolicy"),
         ("request.kind.kind == 'Database'", "request has no kind; it has dryRun, name"),
         ("'a' != '' && oldObject.Spec.endpoint == ''", "line 1, column 24: oldObject has no Spec; it has"),
     ],
