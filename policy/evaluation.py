@@ -63,7 +63,7 @@ def reconsidered(policies: Iterable[DatabasePolicy], question: Question) -> list
             found.add(_violation(policy, room.path, room.excess, quota=True))
     impersonal = [_impersonal(policy) for policy in matching if policy.validations]
     if question.cls is not None and impersonal:
-        found |= set(_expressions(impersonal, question, question.object))
+        found |= {violation for _, violation in _expressions(impersonal, question, question.object)}
     return sorted(found)
 
 
@@ -210,16 +210,34 @@ def _validated(policies: list[DatabasePolicy], question: Question) -> set[Violat
     # Without endpoint or class a creation is refused already, and expressions would only stumble.
     if not judged or (question.operation == "CREATE" and question.cls is None):
         return set()
+    if question.operation == "UPDATE" and _judged_part(question.object) == _judged_part(question.old):
+        return set()
     found = set(_expressions(judged, question, question.object))
     if not found or question.operation != "UPDATE":
-        return found
-    unchanged = set(_expressions(judged, question, question.old))
+        return {violation for _, violation in found}
+    unchanged = set(_expressions(judged, question, question.old, decided=True))
     # Who may rotate is a question about the request alone: no comparison with the stored object answers it.
     asks = {p.metadata.name for p in judged if "ROTATE" in p.match.operations and "ROTATE" in question.operations}
-    return {violation for violation in found if violation not in unchanged or violation.policy in asks}
+    return {each[1] for each in found if each not in unchanged or each[1].policy in asks}
 
 
-def _expressions(policies: list[DatabasePolicy], question: Question, object_: Manifest) -> Iterator[Violation]:
+_UNJUDGED = ("finalizers", "resourceVersion", "generation", "managedFields")
+
+
+def _judged_part(manifest: Manifest) -> tuple[object, ...]:
+    """What expressions may judge of a Database; finalizers come off whatever they say."""
+    metadata = {key: value for key, value in manifest["metadata"].items() if key not in _UNJUDGED}
+    return manifest.get("spec"), metadata
+
+
+def _expressions(
+    policies: list[DatabasePolicy], question: Question, object_: Manifest, *, decided: bool = False
+) -> Iterator[tuple[int, Violation]]:
+    """What expressions have against `object_`, each with its number: several may say the same of different things.
+
+    Only what they have really found with `decided`: whoever makes them fail for want of time or room must not pass as
+    somebody whose object was so before.
+    """
     # The engine is loaded where there is something to evaluate.
     from policy.expressions import ExpressionError
     from policy.isolation import EVALUATOR
@@ -229,10 +247,12 @@ def _expressions(policies: list[DatabasePolicy], question: Question, object_: Ma
     try:
         answers = EVALUATOR.judge(values, [rule for _, rule in rules], question.namespace)
     except ExpressionError as error:
-        yield from (_violation(policy, "spec", f"cannot be evaluated: {error}") for policy in policies)
+        if decided:
+            return
+        yield from ((-1, _violation(policy, "spec", f"cannot be evaluated: {error}")) for policy in policies)
         return
-    for (policy, rule), answer in zip(rules, answers, strict=True):
-        if answer is None:
+    for number, ((policy, rule), answer) in enumerate(zip(rules, answers, strict=True)):
+        if answer is None or (decided and answer.silent):
             continue
         # One line: the API server drops a warning that has more.
         expression = " ".join(rule.expression.split())
@@ -240,4 +260,4 @@ def _expressions(policies: list[DatabasePolicy], question: Question, object_: Ma
         if answer.error:
             reason = " ".join(answer.error.split())
             message = f"cannot be evaluated ({reason}); ask its author to mend it: {expression}"
-        yield _violation(policy, rule.field_path, message, unanswered=answer.silent)
+        yield number, _violation(policy, rule.field_path, message, unanswered=answer.silent)

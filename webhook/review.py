@@ -9,6 +9,7 @@ import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import Any, Literal
 
 from marshmallow import ValidationError
@@ -24,6 +25,8 @@ Manifest = Mapping[str, Any]
 
 LONGEST_WARNING = 120
 """Characters: what the API documentation of AdmissionResponse asks for."""
+WARNING_LINES = 5
+"""The most that one violation is told in; the API server passes on 4,096 characters in all, then cuts each."""
 LONGEST_MESSAGE = 500
 """Characters of one fault's sentence: what it quotes of a manifest may be of any length."""
 
@@ -125,10 +128,18 @@ def write_review(request: Request, verdict: Verdict) -> dict[str, Any]:
         response["patchType"] = "JSONPatch"
         response["patch"] = b64encode(json.dumps(verdict.patch).encode()).decode("ascii")
     if verdict.warnings:
-        response["warnings"] = [shortened(warning, LONGEST_WARNING) for warning in verdict.warnings]
+        response["warnings"] = [line for warning in verdict.warnings for line in _lines(warning)]
     if verdict.audit:
         response["auditAnnotations"] = dict(verdict.audit)
     return {"apiVersion": REVIEW_VERSION, "kind": "AdmissionReview", "response": response}
+
+
+def _lines(warning: str) -> list[str]:
+    """A warning as several ones where it is too long for one: its end is the cure."""
+    if len(warning) <= LONGEST_WARNING:
+        return [warning]
+    text = shortened(warning, WARNING_LINES * LONGEST_WARNING)
+    return wrap(text, LONGEST_WARNING, subsequent_indent="… ", break_on_hyphens=False)[:WARNING_LINES]
 
 
 def shortened(text: str, limit: int) -> str:

@@ -557,6 +557,7 @@ def test_no_policy_has_a_fault_in_its_expressions(cluster: ApiServer) -> None:
 
     assert {policy["metadata"]["name"] for policy in policies} == {
         "dbaas-annotations",
+        "dbaas-deletions",
         "dbaas-grants",
         "dbaas-jobs",
         "dbaas-operations",
@@ -607,6 +608,24 @@ def test_who_may_edit_a_database_may_neither_abandon_nor_adopt_one(
         assert "ClusterRole dbaas-administrator" in answer.message
         assert f"metadata.annotations[{annotation}]" in answer.message
     assert annotation not in cluster.ask("GET", orders).body["metadata"].get("annotations", {})
+
+
+@pytest.mark.parametrize("before", ["Retain", None, "Delete"])
+def test_what_is_being_deleted_may_still_be_retained_and_no_longer_be_deleted(
+    cluster: ApiServer, orders: str, before: str | None
+) -> None:
+    """The webhook is not asked about it any more, and with it no DatabasePolicy."""
+    cluster.merge(orders, {"spec": {"deletionPolicy": before}}, TENANT)
+    cluster.ask("DELETE", orders)
+    kept = cluster.merge(orders, {"metadata": {"labels": {"a": "b"}}, "spec": {"deletionPolicy": before}}, TENANT)
+    changed = cluster.merge(orders, {"spec": {"deletionPolicy": "Delete"}}, TENANT)
+    dropped = cluster.merge(orders, {"spec": {"deletionPolicy": None}}, TENANT)
+    retained = cluster.merge(orders, {"spec": {"deletionPolicy": "Retain"}}, TENANT)
+
+    assert (kept.accepted, retained.accepted) == (True, True), kept.message + retained.message
+    assert [answer.accepted for answer in (changed, dropped)] == [before == "Delete", before is None]
+    for answer in (changed, dropped):
+        assert answer.accepted or "spec.deletionPolicy: while a Database is being deleted" in answer.message
 
 
 @guarded

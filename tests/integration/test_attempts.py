@@ -245,13 +245,15 @@ def dying(tenant: Tenant) -> str:
     deleted = tenant.ask("DELETE", path)
     moved = tenant.patch(patched({"endpoint": "gold"}), name=name)
     abandoned = tenant.patch(annotated(ABANDON, "true"), name=name)
+    dropped = tenant.patch(patched({"deletionPolicy": "Delete"}), name=name)
     revived = tenant.patch({"metadata": {"deletionTimestamp": None}}, name=name)
     dead = "deletionTimestamp" in tenant.get(name)["metadata"]
     tenant.patch({"metadata": {"finalizers": None}}, name=name)
 
     assert deleted.accepted, deleted.message
     assert dead
-    return f"endpoint: {said(moved)[:3]}, abandon: {said(abandoned)[:3]}, revival: {said(revived)[:3]} and dead"
+    answers = {"endpoint": moved, "abandon": abandoned, "Delete, not Retain": dropped, "revival": revived}
+    return ", ".join(f"{what}: {said(answer)[:3]}" for what, answer in answers.items()) + " and dead"
 
 
 def crowded(tenant: Tenant) -> str:
@@ -375,7 +377,10 @@ ATTEMPTS: dict[str, tuple[Try, str]] = {
         lambda t: said(t.create(metadata={"namespace": THEIRS})),
         "400",
     ),
-    "what is changed while it is being deleted": (dying, "endpoint: 422, abandon: 403, revival: 200 and dead"),
+    "what is changed while it is being deleted": (
+        dying,
+        "endpoint: 422, abandon: 403, Delete, not Retain: 403, revival: 200 and dead",
+    ),
     # Names and texts.
     "generateName": (
         lambda t: said(t.create("", metadata={"name": None, "generateName": "db-"})),

@@ -22,6 +22,7 @@ from tests.webhook.builders import WorldOf, annotated, database, database_class,
 from webhook.app import BODY_LIMIT, Dependencies, create_app
 from webhook.judgement import Judge
 from webhook.metrics import Metrics
+from webhook.review import WARNING_LINES
 
 Json = dict[str, Any]
 
@@ -111,10 +112,13 @@ def test_a_refusal_is_invalid_with_every_cause(client: FlaskClient) -> None:
 def test_warnings_are_short(client: FlaskClient) -> None:
     asked = review("CREATE", database(), user="u" * 200, dry_run=True)
 
-    (warning,) = response_of(client.post("/validate", json=asked))["warnings"]
+    warnings = response_of(client.post("/validate", json=asked))["warnings"]
+    endless = response_of(client.post("/validate", json=review("CREATE", database(), user="u " * 999, dry_run=True)))
 
-    assert len(warning) == 120
-    assert warning.startswith("would call dbaas.create on endpoint pg")
+    assert all(len(warning) <= 120 for warning in (*warnings, *endless["warnings"]))
+    assert warnings[0].startswith("would call dbaas.create on endpoint pg")
+    assert "".join(warnings).replace("… ", "").endswith("u" * 200)
+    assert len(endless["warnings"]) == WARNING_LINES
 
 
 def test_an_unknown_endpoint_does_not_stop_the_stamp(client: FlaskClient) -> None:

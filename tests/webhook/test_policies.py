@@ -109,6 +109,18 @@ def test_warn_and_audit_let_through_and_leave_a_trace() -> None:
     assert [(v.policy, v.enforcement) for v in verdict.violations] == [("loud", "Warn"), ("quiet", "Audit")]
 
 
+def test_a_long_warning_goes_on_in_the_next_so_that_its_cure_is_read() -> None:
+    endpoints = [f"postgresql-{number}" for number in range(12)]
+    verdict = judged("CREATE", database(), world=world(policy(enforcement="Warn", allowedEndpoints=endpoints)))
+    request = read_review(json.dumps(review("CREATE", database())).encode())
+
+    lines = write_review(request, verdict)["response"]["warnings"]
+
+    assert all(len(line) <= 120 for line in lines)
+    assert " ".join(line.removeprefix("… ") for line in lines) == verdict.warnings[0]
+    assert lines[-1].endswith("choose one of them")
+
+
 @pytest.mark.parametrize(
     "demands",
     [
@@ -170,6 +182,53 @@ def test_protection_is_not_spared_by_confirming_a_deletion_at_creation() -> None
     found = faults(judged("CREATE", annotated(database(), {CONFIRM_DELETE: "orders"}), world=protected))
 
     assert found == {"spec.deletionProtection": 'DatabasePolicy "rules" requires it; set it to true'}
+
+
+def labelled(manifest: Json, **labels: str) -> Json:
+    return {**manifest, "metadata": {**manifest["metadata"], "labels": labels}}
+
+
+def test_no_size_of_an_object_keeps_an_update_from_being_judged() -> None:
+    """An update brings the object twice, and what cannot be evaluated of both is no fault that was there before."""
+    team = world(policy(validations=rule("object.metadata.labels.team == 'shop'")))
+
+    for size in (70_000, 100_000, 140_000):
+        old = labelled(annotated(database(), {"n": "x" * size}), team="shop")
+        new = labelled(old, team="other")
+        longer = annotated(new, {"n": "x" * 200_000})
+        shorter = labelled(annotated(old, {"n": "x"}), team="shop")
+
+        assert not judged("UPDATE", new, old, world=team).allowed
+        assert not judged("UPDATE", longer, old, world=team).allowed
+        assert judged("UPDATE", shorter, old, world=team).allowed is (size < 131072)
+        assert judged(
+            "UPDATE", {**old, "metadata": {**old["metadata"], "finalizers": ["a/b"]}}, old, world=team
+        ).allowed
+
+
+def test_an_expression_that_was_made_to_take_too_much_lets_nobody_through() -> None:
+    greedy = "[object.metadata.name]" + ".map(a, a + a + a + a)" * 13 + ".all(a, size(a) > 0)"
+    costly = world(policy(validations=rule(f"object.metadata.?labels.?team.orValue('') == 'shop' || !({greedy})")))
+    old = labelled(database(), team="shop")
+
+    for _ in range(2):
+        assert not judged("UPDATE", labelled(old, team="other"), old, world=costly).allowed
+    assert judged("UPDATE", {**old, "metadata": {**old["metadata"], "finalizers": []}}, old, world=costly).allowed
+
+
+def test_two_expressions_of_one_message_are_two() -> None:
+    said = {"message": "see the platform's handbook"}
+    both = world(
+        policy(
+            validations=[
+                *rule("'team' in object.metadata.labels", **said),
+                *rule("'cost' in object.metadata.labels", **said),
+            ]
+        )
+    )
+
+    assert not judged("UPDATE", labelled(database(), team="a"), labelled(database(), cost="b"), world=both).allowed
+    assert judged("UPDATE", labelled(database(), team="b"), labelled(database(), team="a"), world=both).allowed
 
 
 def test_who_may_rotate_can_be_said() -> None:
