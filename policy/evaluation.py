@@ -157,11 +157,12 @@ def _demands(
             yield _violation(policy, "spec.deletionProtection", f"requires it; set it to true{cure}")
     if policy.maximum_age is not None:
         every = (spec.get("rotation") or {}).get("every")
-        if every is None or parse_duration(every) > policy.maximum_age:
-            message = (
-                f"requires a rotation at least every {format_duration(policy.maximum_age)}; set it to that or less"
-            )
-            yield _violation(policy, _ROTATION, message)
+        demand = f"requires a rotation at least every {format_duration(policy.maximum_age)}"
+        if question.cls is not None and "rotate" not in question.cls.operations:
+            cure = "and its class has no rotate operation: choose an endpoint of another class"
+            yield _violation(policy, _ROTATION, f"{demand}, {cure}")
+        elif every is None or parse_duration(every) > policy.maximum_age:
+            yield _violation(policy, _ROTATION, f"{demand}; set it to that or less")
     if policy.adoption == "Forbidden" and ADOPT in annotations:
         yield _violation(policy, f"metadata.annotations[{ADOPT}]", "forbids adoption; remove the annotation")
 

@@ -93,6 +93,7 @@ def _audited(violations: Iterable[Violation]) -> dict[str, str]:
 
 def _courses(*, allow_insecure: bool) -> dict[tuple[str, str], Course]:
     class_change = Course((_anew(classes.faults),), (_anew_hints(classes.warnings),))
+    policy_change = Course((_anew(policies.faults),), (_anew_hints(policies.warnings), policies.missing))
 
     def endpoint_faults(manifest: Manifest) -> Iterable[Fault]:
         return endpoints.faults(manifest, allow_insecure=allow_insecure)
@@ -105,8 +106,8 @@ def _courses(*, allow_insecure: bool) -> dict[tuple[str, str], Course]:
         (DATABASES.kind, "CREATE"): Course((databases.creation,), (databases.plan, databases.without_effect)),
         (DATABASES.kind, "UPDATE"): Course((_of_readable(databases.change),), (databases.without_effect,)),
         (DATABASES.kind, "DELETE"): Course((databases.deletion,)),
-        (POLICIES.kind, "CREATE"): Course((_anew(policies.faults),)),
-        (POLICIES.kind, "UPDATE"): Course((_anew(policies.faults),)),
+        (POLICIES.kind, "CREATE"): policy_change,
+        (POLICIES.kind, "UPDATE"): policy_change,
         (CLASSES.kind, "CREATE"): class_change,
         (CLASSES.kind, "UPDATE"): Course((*class_change.checks, classes.change), class_change.hints),
         (CLASSES.kind, "DELETE"): Course((classes.deletion,)),

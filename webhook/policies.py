@@ -9,9 +9,11 @@ from api.faults import Fault
 from api.kinds import DatabaseClass, DatabaseEndpoint
 from api.labels import ROTATE
 from policy.evaluation import Violation, defaults_for, evaluate
+from policy.patterns import covers_whole
 from policy.question import Peer, Question
 from policy.rules import DatabasePolicy
 from policy.soundness import policy_faults
+from webhook.classes import listed
 from webhook.review import Manifest, Request
 from webhook.selectors import selector_faults
 from webhook.world import Use, World
@@ -23,6 +25,27 @@ def faults(manifest: Manifest) -> Iterator[Fault]:
     selector = (manifest["spec"].get("match") or {}).get("namespaceSelector")
     if selector:
         yield from selector_faults(selector, "spec.match.namespaceSelector")
+
+
+def warnings(manifest: Manifest) -> Iterator[str]:
+    """What is allowed, and may be meant otherwise."""
+    rules = DatabasePolicy.parse(manifest).params
+    for name, rule in rules.items():
+        if rule.pattern is not None and not covers_whole(rule.pattern):
+            yield f"spec.params[{name}].pattern: may be found in a part of the value; begin it with ^ and end it with $"
+
+
+def missing(request: Request, world: World) -> Iterator[str]:
+    """What a policy names and there is none of: mistyped, it would concern nobody, or allow nothing."""
+    policy = DatabasePolicy.parse(request.object)
+    named = {
+        "spec.match.endpoints: there is no DatabaseEndpoint": (policy.match.endpoints, world.endpoint),
+        "spec.match.classes: there is no DatabaseClass": (policy.match.classes, world.database_class),
+        "spec.allowedEndpoints: there is no DatabaseEndpoint": (policy.allowed_endpoints, world.endpoint),
+    }
+    for sentence, (names, found) in named.items():
+        if unknown := sorted(name for name in names if found(name) is None):
+            yield f"{sentence} {listed(unknown)} yet"
 
 
 def violations(request: Request, world: World) -> list[Violation]:

@@ -12,13 +12,14 @@ import pytest
 from api.labels import CONFIRM_DELETE
 from tests.chart.apiserver import running_api_server
 from tests.integration.test_webhook_admission import Kubectl, bare, wait_until_called
-from tests.webhook.builders import database_class, endpoint, policy
+from tests.webhook.builders import CREATE, DELETE, database_class, endpoint, policy
 from tests.webhook.running import eventually, install, running_webhook
 
 pytestmark = pytest.mark.integration
 
 GOLDEN = Path(__file__).parent / "golden"
 Json = dict[str, Any]
+ROTATING = {"create": CREATE, "rotate": CREATE, "delete": DELETE}
 
 
 def policies() -> list[Json]:
@@ -49,7 +50,12 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
         with running_webhook(server, tmp_path_factory.mktemp("webhook")) as webhook:
             wait_until_called(webhook)
             kubectl = Kubectl(server)
-            for manifest in (database_class(), endpoint(), endpoint("other", host="other.example.test"), *policies()):
+            for manifest in (
+                database_class(operations=ROTATING),
+                endpoint(),
+                endpoint("other", host="other.example.test"),
+                *policies(),
+            ):
                 done = kubectl.apply(manifest)
                 assert done.returncode == 0, done.stderr
             # The webhook hears of the last policy as the first ones: wait until it acts upon all.

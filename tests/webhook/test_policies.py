@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from api.labels import ADOPT, CONFIRM_DELETE, DEFAULTED_PARAMS, ROTATE
-from tests.webhook.builders import WorldOf, annotated, database, database_class, endpoint, policy, review
+from tests.webhook.builders import (
+    CREATE,
+    DELETE,
+    WorldOf,
+    annotated,
+    database,
+    database_class,
+    endpoint,
+    policy,
+    review,
+)
 from tests.webhook.verdicts import faults, judged
 from webhook.judgement import Judge
 from webhook.review import read_review, write_review
@@ -17,8 +27,14 @@ Json = dict[str, Any]
 SMALL = {"params": {"size": {"enum": ["small"]}}}
 
 
+ROTATING = {"create": CREATE, "rotate": CREATE, "delete": DELETE}
+
+
 def world(*policies: Json, **others: Any) -> WorldOf:
-    return WorldOf(_policies=policies, **others)
+    """With a second endpoint, whose class cannot rotate."""
+    classes = [database_class(operations=ROTATING), database_class("fixed")]
+    endpoints = [endpoint(), endpoint("fixed", className="fixed")]
+    return WorldOf(**{"_policies": policies, "_classes": classes, "_endpoints": endpoints, **others})
 
 
 def rule(expression: str, **more: str) -> list[Json]:
@@ -37,6 +53,12 @@ def rule(expression: str, **more: str) -> list[Json]:
         ({"deletionProtection": "Required"}, {}, "spec.deletionProtection", "requires it; set it to true"),
         ({"rotation": {"maxAge": "720h"}}, {}, "spec.rotation.every", "at least every 720h"),
         ({"rotation": {"maxAge": "2h"}}, {"rotation": {"every": "3h"}}, "spec.rotation.every", "that or less"),
+        (
+            {"rotation": {"maxAge": "2h"}},
+            {"endpoint": "fixed", "rotation": {"every": "1h"}},
+            "spec.rotation.every",
+            "its class has no rotate operation: choose an endpoint of another class",
+        ),
         ({"quota": {"perNamespace": 0}}, {}, "metadata.namespace", 'allows no Database in namespace "shop"; ask'),
         ({"quota": {"perEndpoint": 0}}, {}, "spec.endpoint", "allows no Database on this endpoint; ask"),
         ({"validations": rule("object.metadata.name == 'x'", message="call it x")}, {}, "spec", "call it x"),
@@ -373,6 +395,22 @@ def test_a_policy_that_cannot_be_meant_is_refused_when_it_is_applied(demands: Js
 
     assert list(found) == [path]
     assert said in found[path]
+
+
+def test_what_a_policy_may_mean_otherwise_is_warned_of() -> None:
+    names = {"endpoints": ["pg", "pgg"], "classes": ["standard", "standrad"]}
+    params = {"size": {"pattern": "small|large"}, "tier": {"pattern": "^gold$"}}
+
+    warned = judged("CREATE", policy(match=names, allowedEndpoints=["pg", "x", "y"], params=params)).warnings
+    again = judged("UPDATE", policy(params=params), policy(params=params)).warnings
+
+    assert warned == (
+        "spec.params[size].pattern: may be found in a part of the value; begin it with ^ and end it with $",
+        "spec.match.endpoints: there is no DatabaseEndpoint pgg yet",
+        "spec.match.classes: there is no DatabaseClass standrad yet",
+        "spec.allowedEndpoints: there is no DatabaseEndpoint x, y yet",
+    )
+    assert again == ()
 
 
 @pytest.mark.parametrize("enforcement", ["Deny", "Warn", "Audit"])
