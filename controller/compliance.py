@@ -198,6 +198,7 @@ def _manifest(database: Database) -> dict[str, Any]:
         "namespace": metadata.namespace,
         "uid": metadata.uid,
         "generation": metadata.generation,
+        "creationTimestamp": metadata.created_at and metadata.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "labels": dict(metadata.labels),
         "annotations": dict(metadata.annotations),
         "finalizers": list(metadata.finalizers),

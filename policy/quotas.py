@@ -21,7 +21,7 @@ class Room:
     @property
     def refusal(self) -> str:
         """What a new Database is told."""
-        return self._sentence(f"there are {self.count}")
+        return self._sentence("there is 1" if self.count == 1 else f"there are {self.count}")
 
     @property
     def excess(self) -> str:
@@ -31,7 +31,8 @@ class Room:
     def _sentence(self, why: str) -> str:
         if not self.limit:
             return f"allows no Database {self.where}; ask an administrator"
-        return f"allows {self.limit} Databases {self.where}, and {why}; delete one, or ask an administrator"
+        databases = "1 Database" if self.limit == 1 else f"{self.limit} Databases"
+        return f"allows {databases} {self.where}, and {why}; delete one, or ask an administrator"
 
 
 def exceeded(policy: DatabasePolicy, question: Question) -> Iterator[Room]:

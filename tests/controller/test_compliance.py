@@ -356,6 +356,7 @@ def test_a_quota_for_service_accounts_is_kept_though_their_groups_are_in_no_stam
     "expression",
     [
         "request.operation != 'UPDATE' || object.metadata.labels.team == oldObject.metadata.labels.team",
+        "timestamp(object.metadata.creationTimestamp) > timestamp('2026-11-21T10:59:59Z')",
         "oldObject == null || oldObject.kind == object.kind && oldObject.apiVersion == 'dbaas.bedag.ch/v1'",
     ],
 )

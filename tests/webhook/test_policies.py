@@ -286,6 +286,22 @@ def test_a_quota_counts_what_its_policy_concerns() -> None:
     assert not judged("CREATE", database(), world=world(two, **surroundings)).allowed
 
 
+@pytest.mark.parametrize(
+    ("limit", "there", "said"),
+    [
+        (1, 1, 'allows 1 Database in namespace "shop", and there is 1; delete one, or ask an administrator'),
+        (1, 2, 'allows 1 Database in namespace "shop", and there are 2; delete one, or ask an administrator'),
+        (2, 2, 'allows 2 Databases in namespace "shop", and there are 2; delete one, or ask an administrator'),
+    ],
+)
+def test_a_full_quota_says_how_much_there_is(limit: int, there: int, said: str) -> None:
+    full = world(
+        policy(quota={"perNamespace": limit}), _databases=[database(f"db-{number}") for number in range(there)]
+    )
+
+    assert faults(judged("CREATE", database(), world=full)) == {"metadata.namespace": f'DatabasePolicy "rules" {said}'}
+
+
 def test_defaults_go_by_name_before_the_classs_and_after_the_users() -> None:
     params = {name: {"default": "class"} for name in ("a", "b", "c")}
     policies = [
