@@ -64,9 +64,8 @@ class Evaluator:
 
         Raises ExpressionError when nothing can be evaluated over such values.
         """
-        # What is stored already counts for itself: an update brings the object twice.
-        before = _characters(values.get("oldObject"))
-        if _characters(values) - before > INPUT_LIMIT or before > INPUT_LIMIT:
+        # An update brings the object twice, and may make it shorter.
+        if _characters(values) - _characters(values.get("oldObject")) > INPUT_LIMIT:
             raise ExpressionError(f"the object has more than {INPUT_LIMIT} characters; shorten it")
         deadline = time.monotonic() + PATIENCE
         answers = self._pauses(namespace, rules)
