@@ -193,9 +193,12 @@ def _own_name(manifest: Manifest | None) -> str:
 
 
 def _first_fault(messages: Any, path: str = "") -> str:
-    while isinstance(messages, Mapping):
+    while isinstance(messages, Mapping) or (isinstance(messages, list) and messages):
+        if isinstance(messages, list):
+            # Sentences; or what a validator found, which is a tree again.
+            messages = messages[0]
+            continue
         key, messages = min(messages.items(), key=lambda item: str(item[0]))
         if key != "_schema":
             path += f".{shortened(str(key), 40)}" if path else shortened(str(key), 40)
-    sentence = messages[0] if isinstance(messages, list) and messages else messages
-    return f"{path}: {sentence}" if path else str(sentence)
+    return f"{path}: {messages}" if path else str(messages)

@@ -164,8 +164,17 @@ def test_a_review_of_something_else_is_told_so(client: FlaskClient) -> None:
     other_group["request"]["kind"]["group"] = "apps"
     nothing = review("CREATE", database())
     nothing["request"]["object"] = None
+    listed = review("CREATE", database())
+    listed["request"]["object"] = []
+    unlabelled = review("CREATE", {**database(), "metadata": {**database()["metadata"], "labels": []}})
 
-    for asked, words in ((of_pods, "is none of Database"), (other_group, "only objects of"), (nothing, "object")):
+    for asked, words in (
+        (of_pods, "is none of Database"),
+        (other_group, "only objects of"),
+        (nothing, "object"),
+        (listed, "request.object: Invalid input type."),
+        (unlabelled, "request.object.metadata.labels: Not a valid mapping type."),
+    ):
         answer = client.post("/validate", json=asked)
 
         assert answer.status_code == 400
