@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure
 from provisioner_job.drivers.mariadb_errors import Called
+from provisioner_job.drivers.similar import there_is
 from provisioner_job.errors import Failure
 
 # MySQL manual, "Schema Object Names": unquoted names may begin with a digit, and not consist of digits only.
@@ -21,7 +22,6 @@ _PART = r"(?:`((?:[^`\x00]|``)+)`|(?!\d+(?:\.|$))([\w$]+))"
 _NAME = re.compile(rf"(?:{_PART}\.)?{_PART}")
 _LONGEST = 64
 """MySQL manual, "Identifier Length Limits"."""
-_SIMILAR_SHOWN = 5
 _SHORT_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
 
 _LOOK_UP = """
@@ -206,14 +206,8 @@ def resolve(procedure: Procedure, rows: Sequence[Sequence[str | None]]) -> State
 
 def missing(name: str, database: str, known: Sequence[tuple[str, str]]) -> Failure:
     """The failure for a name that nothing has; `known` is (schema, name) of what the account could call."""
-    from difflib import get_close_matches  # imported where a call has failed: it costs start-up time
-
     wanted = Name.parse(name)
-    by_name = {procedure.lower() for _, procedure in known}
-    folded = wanted.procedure.lower()
-    close = [folded] if folded in by_name else get_close_matches(folded, by_name, _SIMILAR_SHOWN)
-    similar = [f"{schema}.{procedure}" for schema, procedure in sorted(known) if procedure.lower() in close]
-    hint = f"; there is {', '.join(similar[:_SIMILAR_SHOWN])}" if similar else ""
+    hint = there_is(wanted.procedure.lower(), known)
     if wanted.schema is None and not database:
         return Failure(
             Reason.PROCEDURE_MISSING,

@@ -8,13 +8,14 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from pymysql.constants import CLIENT
 
 from api.reasons import Reason
-from provisioner_job.drivers.tls import Expectation, RefusedCertificate, context, handshake_failure, names_shown
+from provisioner_job.drivers.tls import Expectation, certificate_failure, context, handshake_failure
 from provisioner_job.errors import Failure
 
 _LOOK_SECONDS = 2.0
@@ -31,7 +32,7 @@ def not_offered(expected: Expectation) -> Failure:
 def failure(error: ssl.SSLError, expected: Expectation, address: str, until: float) -> Failure:
     """The failure behind an error of TLS; a refused certificate is looked at again. `until`: monotonic seconds."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _certificate_failure(error, expected, address, until)
+        return certificate_failure(error, expected, lambda looking: _shown(looking, expected, address, until))
     failed, said = handshake_failure(error, expected), error.reason or ""
     if failed.reason is Reason.TLS_FAILED and expected.client_certificate is not None and "ALERT" in said:
         return Failure(
@@ -39,29 +40,6 @@ def failure(error: ssl.SSLError, expected: Expectation, address: str, until: flo
             f"{expected.where} refuses the endpoint's client certificate: {said.lower().replace('_', ' ')}",
         )
     return failed
-
-
-def _certificate_failure(
-    error: ssl.SSLCertVerificationError, expected: Expectation, address: str, until: float
-) -> Failure:
-    refused, shown = RefusedCertificate.of(error), ""
-    if refused.reason is not Reason.CERTIFICATE_NOT_TRUSTED:
-        with contextlib.suppress(OSError, ValueError):
-            shown = _describe(refused.reason, expected, address, min(until, time.monotonic() + _LOOK_SECONDS))
-    return refused.failure(expected, shown)
-
-
-def _describe(reason: Reason, expected: Expectation, address: str, until: float) -> str:
-    """What the refused certificate says of itself: looked at, and trusted in nothing."""
-    looking = context(expected)
-    looking.check_hostname = False
-    if reason is not Reason.CERTIFICATE_NAME_MISMATCH:
-        looking.verify_mode = ssl.CERT_NONE
-    with _tls(looking, expected, address, until) as tls:
-        decoded, certificate = tls.getpeercert(), tls.getpeercert(binary_form=True)
-    if reason is Reason.CERTIFICATE_NAME_MISMATCH:
-        return names_shown(decoded, expected)
-    return f" (it is valid until {not_after(certificate or b''):%Y-%m-%d %H:%M} UTC)"
 
 
 def client_certificate_failure(expected: Expectation, address: str, until: float) -> Failure | None:
@@ -80,6 +58,12 @@ def client_certificate_failure(expected: Expectation, address: str, until: float
     except OSError:
         return None
     return None
+
+
+def _shown(looking: ssl.SSLContext, expected: Expectation, address: str, until: float) -> Mapping[str, Any] | None:
+    """The certificate of that server."""
+    with _tls(looking, expected, address, min(until, time.monotonic() + _LOOK_SECONDS)) as tls:
+        return tls.getpeercert()
 
 
 @contextlib.contextmanager

@@ -13,9 +13,10 @@ from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure
 from provisioner_job.drivers.postgresql_catalogue import TEXT, Candidate, Name, Parameter
 from provisioner_job.drivers.postgresql_wire import Bound
+from provisioner_job.drivers.similar import there_is
 from provisioner_job.errors import Failure
 
-_SIMILAR_SHOWN = 5
+_MOST_SHOWN = 5
 
 
 class Statement(NamedTuple):
@@ -52,7 +53,7 @@ def resolve(procedure: Procedure, candidates: Sequence[Candidate]) -> Statement:
     fitting = [(candidate, fit) for candidate, fit in fits if isinstance(fit, Statement)]
     if not fitting:
         misfits = [fit.message for _, fit in fits if isinstance(fit, _Misfit)]
-        raise Failure(Reason.ARGUMENTS_INVALID, "; ".join(misfits[:_SIMILAR_SHOWN]))
+        raise Failure(Reason.ARGUMENTS_INVALID, "; ".join(misfits[:_MOST_SHOWN]))
     executable = [(candidate, statement) for candidate, statement in fitting if candidate.executable]
     if not executable:
         raise Failure(
@@ -61,7 +62,7 @@ def resolve(procedure: Procedure, candidates: Sequence[Candidate]) -> Statement:
             f"GRANT EXECUTE on it, and USAGE on schema {fitting[0][0].schema}, to that account",
         )
     if len(executable) > 1:
-        several = ", ".join(str(candidate) for candidate, _ in executable[:_SIMILAR_SHOWN])
+        several = ", ".join(str(candidate) for candidate, _ in executable[:_MOST_SHOWN])
         raise Failure(
             Reason.PROCEDURE_AMBIGUOUS, f"{procedure.name} could be any of {several}; name the schema, or drop one"
         )
@@ -76,14 +77,7 @@ def resolve(procedure: Procedure, candidates: Sequence[Candidate]) -> Statement:
 
 def missing(name: str, known: Iterable[tuple[str, str]]) -> Failure:
     """The failure for a name that nothing has; `known` is (schema, name) of what the account could call."""
-    from difflib import get_close_matches  # imported where a call has failed: it costs start-up time
-
-    wanted = Name.parse(name).procedure.folded
-    known = sorted(known)
-    by_name = {procedure.lower() for _, procedure in known}
-    close = [wanted] if wanted in by_name else get_close_matches(wanted, by_name, _SIMILAR_SHOWN)
-    similar = [f"{schema}.{procedure}" for schema, procedure in known if procedure.lower() in close]
-    hint = f"; there is {', '.join(similar[:_SIMILAR_SHOWN])}" if similar else ""
+    hint = there_is(Name.parse(name).procedure.folded, known)
     return Failure(
         Reason.PROCEDURE_MISSING,
         f"{name} does not exist in this database, or is not visible to the endpoint's account{hint}",

@@ -6,21 +6,20 @@ sentences for people; Python's ssl gives codes. Costs nothing while connections 
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import struct
 import time
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from api.reasons import Reason
-from provisioner_job.drivers.postgresql_facts import not_after
 from provisioner_job.drivers.tls import (
     Expectation,
-    RefusedCertificate,
+    certificate_failure,
     context,
     handshake_failure,
-    names_shown,
     unreachable,
 )
 from provisioner_job.errors import Failure
@@ -40,7 +39,7 @@ def explain(expected: Expectation, address: str, until: float) -> Failure | None
             with demands.wrap_socket(plain, server_hostname=expected.name):
                 return None
     except ssl.SSLCertVerificationError as error:
-        return _certificate_failure(error, expected, address, until)
+        return certificate_failure(error, expected, lambda looking: _shown(looking, expected, address, until))
     except ssl.SSLError as error:
         return handshake_failure(error, expected)
     except OSError as error:
@@ -77,28 +76,10 @@ def _without_tls(answer: bytes, expected: Expectation) -> Failure:
     return Failure(Reason.TLS_FAILED, f"{expected.where} does not answer as a PostgreSQL server does")
 
 
-def _certificate_failure(
-    error: ssl.SSLCertVerificationError, expected: Expectation, address: str, until: float
-) -> Failure:
-    refused, shown = RefusedCertificate.of(error), ""
-    if refused.reason is not Reason.CERTIFICATE_NOT_TRUSTED:
-        with contextlib.suppress(OSError):
-            shown = _describe(refused.reason, expected, address, until)
-    return refused.failure(expected, shown)
-
-
-def _describe(reason: Reason, expected: Expectation, address: str, until: float) -> str:
-    """What the refused certificate says of itself: looked at, and trusted in nothing."""
-    looking = context(expected)
-    looking.check_hostname = False
-    if reason is not Reason.CERTIFICATE_NAME_MISMATCH:
-        looking.verify_mode = ssl.CERT_NONE
+def _shown(looking: ssl.SSLContext, expected: Expectation, address: str, until: float) -> Mapping[str, Any] | None:
+    """The certificate of that server; None when it offers no TLS any more."""
     with _connect(address, expected.port, until) as plain:
         if _ask_for_tls(plain) != b"S":
-            return ""
+            return None
         with looking.wrap_socket(plain, server_hostname=expected.name) as tls:
-            decoded, certificate = tls.getpeercert(), tls.getpeercert(binary_form=True)
-    if reason is Reason.CERTIFICATE_NAME_MISMATCH:
-        return names_shown(decoded, expected)
-    expiry = not_after(certificate or b"")
-    return f" (it is valid until {expiry:%Y-%m-%d %H:%M} UTC)" if expiry else ""
+            return tls.getpeercert()

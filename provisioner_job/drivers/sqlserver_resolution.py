@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure
 from provisioner_job.drivers.result import ResultSet
+from provisioner_job.drivers.similar import there_is
 from provisioner_job.drivers.sqlserver_catalogue import KINDS, Candidate, Name, Parameter, quoted
 from provisioner_job.errors import Failure
 
 if TYPE_CHECKING:
     from provisioner_job.drivers.sqlserver_odbc import Rows
 
-_SIMILAR_SHOWN = 5
+_MOST_SHOWN = 5
 _MIXED = "arguments are either all named or all positional (0, 1, …), not both"
 _WIDE, _NARROW, _BINARY = (
     ("nvarchar", "nchar", "ntext", "sysname"),
@@ -78,7 +79,7 @@ def resolve(procedure: Procedure, found: Sequence[Candidate]) -> Statement:
             f"the endpoint's account may not call {procedures[0]}; GRANT EXECUTE on it to that account",
         )
     if len(executable) > 1:
-        several = ", ".join(str(candidate) for candidate in executable[:_SIMILAR_SHOWN])
+        several = ", ".join(str(candidate) for candidate in executable[:_MOST_SHOWN])
         raise Failure(
             Reason.PROCEDURE_AMBIGUOUS, f"{procedure.name} could be any of {several}; name the schema, or drop one"
         )
@@ -131,14 +132,7 @@ def told(last: Rows) -> tuple[int, ResultSet | None]:
 
 def missing(name: str, known: Iterable[tuple[str, str]]) -> Failure:
     """The failure for a name that nothing has; `known` is (schema, name) of what the account could call."""
-    from difflib import get_close_matches  # imported where a call has failed: it costs start-up time
-
-    wanted = Name.parse(name).procedure.lower()
-    known = sorted(known)
-    by_name = {procedure.lower() for _, procedure in known}
-    close = [wanted] if wanted in by_name else get_close_matches(wanted, by_name, _SIMILAR_SHOWN)
-    similar = [f"{schema}.{procedure}" for schema, procedure in known if procedure.lower() in close]
-    hint = f"; there is {', '.join(similar[:_SIMILAR_SHOWN])}" if similar else ""
+    hint = there_is(Name.parse(name).procedure.lower(), known)
     return Failure(
         Reason.PROCEDURE_MISSING,
         f"{name} does not exist in this database, or the endpoint's account has no EXECUTE on it{hint}",

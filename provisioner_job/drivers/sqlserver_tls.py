@@ -11,25 +11,23 @@ import hashlib
 import socket
 import ssl
 import time
-from datetime import UTC, datetime
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from api.reasons import Reason
 from provisioner_job.drivers import sqlserver_tds as tds
 from provisioner_job.drivers.network import KEEPALIVE
 from provisioner_job.drivers.tls import (
     Expectation,
-    RefusedCertificate,
+    certificate_failure,
     context,
     handshake_failure,
     hung_up,
-    names_shown,
+    moment,
     unreachable,
 )
 from provisioner_job.errors import Failure
 
-_IGNORE_DATES = 0x200000
-"""X509_V_FLAG_NO_CHECK_TIME, to read the dates of a certificate that has been refused."""
 _CERTIFICATE_REQUEST = 13
 """RFC 5246, 7.4.4."""
 _HANDSHAKE_RECORD = 0x16
@@ -170,18 +168,13 @@ class Tls:
     def facts(self) -> TlsFacts:
         """Version, cipher and certificate of this very connection."""
         certificate = self.object.getpeercert(binary_form=True) or b""
-        expiry = _moment(self.object, "notAfter")
+        expiry = moment(self.object.getpeercert() or {}, "notAfter")
         return TlsFacts(
             version=self.object.version() or "",
             cipher=(self.object.cipher() or ("",))[0],
             certificate_sha256=hashlib.sha256(certificate).hexdigest(),
             certificate_not_after=f"{expiry:%Y-%m-%dT%H:%M:%SZ}" if expiry else "",
         )
-
-
-def _moment(tls: ssl.SSLObject, which: str) -> datetime | None:
-    text = (tls.getpeercert() or {}).get(which)
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC) if isinstance(text, str) else None
 
 
 def open_upstream(expected: Expectation, address: str, until: float) -> Upstream:
@@ -195,7 +188,7 @@ def open_upstream(expected: Expectation, address: str, until: float) -> Upstream
         upstream = _verified(expected, demands, sock)
     except ssl.SSLCertVerificationError as error:
         sock.close()
-        raise _certificate_failure(error, expected, address, until) from None
+        raise certificate_failure(error, expected, lambda looking: _shown(looking, expected, address, until)) from None
     except BaseException:
         sock.close()
         raise
@@ -295,27 +288,11 @@ def tls_failure(error: ssl.SSLError, expected: Expectation, *, asked: bool) -> F
     return Failure(Reason.CLIENT_CERTIFICATE_REFUSED, message)
 
 
-def _certificate_failure(
-    error: ssl.SSLCertVerificationError, expected: Expectation, address: str, until: float
-) -> Failure:
-    refused, shown = RefusedCertificate.of(error), ""
-    if refused.reason is not Reason.CERTIFICATE_NOT_TRUSTED:
-        with contextlib.suppress(OSError, EOFError, tds.Unexpected):
-            shown = _describe(refused.reason, expected, address, until)
-    return refused.failure(expected, shown)
-
-
-def _describe(reason: Reason, expected: Expectation, address: str, until: float) -> str:
-    """What the refused certificate says of itself: asked for again, and trusted in nothing."""
-    looking = context(expected)
-    looking.check_hostname = False
-    looking.verify_flags = ssl.VerifyFlags(looking.verify_flags | _IGNORE_DATES)
+def _shown(looking: ssl.SSLContext, expected: Expectation, address: str, until: float) -> Mapping[str, Any] | None:
+    """The certificate of that server; None when it offers no TLS any more."""
     with _connect(address, expected.port, until) as sock:
         if _ask(sock, tds.ENCRYPT_ON)[tds.ENCRYPTION][0] not in (tds.ENCRYPT_ON, tds.ENCRYPT_REQUIRED):
-            return ""
+            return None
         tls = Tls(looking, expected.name)
         tls.shake(sock)
-    if reason is Reason.CERTIFICATE_NAME_MISMATCH:
-        return names_shown(tls.object.getpeercert(), expected)
-    begin, end = _moment(tls.object, "notBefore"), _moment(tls.object, "notAfter")
-    return f" (it is valid from {begin:%Y-%m-%d %H:%M} until {end:%Y-%m-%d %H:%M} UTC)" if begin and end else ""
+    return tls.object.getpeercert()

@@ -6,9 +6,11 @@ environment would rather have.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from api.reasons import Reason
@@ -32,6 +34,8 @@ _VERIFY_REASONS = {
     62: Reason.CERTIFICATE_NAME_MISMATCH,  # host name
     64: Reason.CERTIFICATE_NAME_MISMATCH,  # IP address
 }
+_IGNORE_DATES = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME, to read the dates of a certificate that has been refused."""
 _CURES = {
     Reason.CERTIFICATE_EXPIRED: "renew the server's certificate",
     Reason.CERTIFICATE_NAME_MISMATCH: "correct the endpoint's host or tls.serverName, or the certificate",
@@ -112,30 +116,39 @@ def context(expected: Expectation) -> ssl.SSLContext:
     return made
 
 
-class RefusedCertificate(NamedTuple):
-    """A server's certificate that was not accepted."""
+def certificate_failure(
+    error: ssl.SSLCertVerificationError,
+    expected: Expectation,
+    look: Callable[[ssl.SSLContext], Mapping[str, Any] | None],
+) -> Failure:
+    """The failure of a server whose certificate was refused, with a cure and with what the certificate says of itself.
 
-    reason: Reason
-    said: str
-    """By OpenSSL."""
-
-    @classmethod
-    def of(cls, error: ssl.SSLCertVerificationError) -> RefusedCertificate:
-        """What the error means."""
-        reason = _VERIFY_REASONS.get(error.verify_code, Reason.CERTIFICATE_NOT_TRUSTED)
-        return cls(reason, shortened(error.verify_message or "verification failed").rstrip("."))
-
-    def failure(self, expected: Expectation, shown: str = "") -> Failure:
-        """With a cure; shown: what the certificate says of itself, in brackets."""
-        return Failure(
-            self.reason, f"the certificate of {expected.where} is refused: {self.said}{shown}; {_CURES[self.reason]}"
-        )
+    `look` shakes hands with that server once more, by a context that passes over names and dates, and gives its
+    certificate as `getpeercert` does. What it cannot see (OSError, EOFError, ValueError, None) is left out.
+    """
+    reason, shown = _VERIFY_REASONS.get(error.verify_code, Reason.CERTIFICATE_NOT_TRUSTED), ""
+    if reason is not Reason.CERTIFICATE_NOT_TRUSTED:
+        looking = context(expected)
+        looking.check_hostname = False
+        looking.verify_flags = ssl.VerifyFlags(looking.verify_flags | _IGNORE_DATES)
+        with contextlib.suppress(OSError, EOFError, ValueError):
+            shown = _shown(reason, look(looking) or {}, expected)
+    said = shortened(error.verify_message or "verification failed").rstrip(".")
+    return Failure(reason, f"the certificate of {expected.where} is refused: {said}{shown}; {_CURES[reason]}")
 
 
-def names_shown(decoded: Mapping[str, Any] | None, expected: Expectation) -> str:
-    """For whom a certificate is that has another name; decoded: as by `getpeercert`."""
-    names = ", ".join(str(alternative[1]) for alternative in (decoded or {}).get("subjectAltName", ()))
-    return f" (it is for {shortened(names or 'no name')}, not for {expected.name})"
+def _shown(reason: Reason, certificate: Mapping[str, Any], expected: Expectation) -> str:
+    if reason is Reason.CERTIFICATE_NAME_MISMATCH:
+        names = ", ".join(str(alternative[1]) for alternative in certificate.get("subjectAltName", ()))
+        return f" (it is for {shortened(names or 'no name')}, not for {expected.name})"
+    begin, end = moment(certificate, "notBefore"), moment(certificate, "notAfter")
+    return f" (it is valid from {begin:%Y-%m-%d %H:%M} until {end:%Y-%m-%d %H:%M} UTC)" if begin and end else ""
+
+
+def moment(certificate: Mapping[str, Any], which: str) -> datetime | None:
+    """`notBefore` or `notAfter` of a certificate as `getpeercert` gives it; None where it is missing."""
+    text = certificate.get(which)
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC) if isinstance(text, str) else None
 
 
 def handshake_failure(error: ssl.SSLError, expected: Expectation) -> Failure:

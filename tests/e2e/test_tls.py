@@ -70,7 +70,7 @@ def cases(dbms: Dbms, tmp_path: Path) -> Iterator[dict[str, Case]]:
             "expired": Case(
                 serve(trusted.issue("expired", names, expires=timedelta(days=-1))),
                 "CertificateExpired",
-                ("it is valid until", "renew the server's certificate"),
+                ("it is valid from", "renew the server's certificate"),
             ),
             "plain": Case(
                 serve(None),
