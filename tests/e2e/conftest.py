@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -20,9 +22,7 @@ from kubernetes.client.configuration import Configuration
 from api.resources import SECRETS
 from kube.client import Client
 from kube.errors import KubeError
-from tests.cluster import existing
-from tests.cluster.bring_up import bring_up
-from tests.cluster.images import images
+from tests.cluster.images import ROOT, images
 from tests.cluster.settings import ClusterError, Settings
 from tests.e2e import dbms as servers
 from tests.e2e.cluster import OPERATOR, Cluster
@@ -73,7 +73,9 @@ def cluster(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
     settings.cache.mkdir(parents=True, exist_ok=True)
     with (settings.cache / "e2e.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (existing.check if settings.existing else bring_up)(settings)
+        # A process of its own: the node that it may start is not this one's child.
+        up = subprocess.run([sys.executable, "-m", "tests.cluster", "up"], cwd=ROOT)
+        assert up.returncode == 0, "there is no cluster to test on; what it lacks is said above"
         configuration = Configuration()
         config.load_kube_config(config_file=str(settings.kubeconfig), client_configuration=configuration)
         cluster = Cluster(settings, Client(configuration))
