@@ -33,8 +33,6 @@ SLOW = ("e2e", "soak")
 SEED = "SEED"
 """The environment's variable for the seed of all chance in the tests."""
 REPORTS = Path("build/tests")
-SOME_FAILED = 1
-"""pytest's exit code when tests ran and some failed."""
 NOTHING_RUN = 5
 """pytest's exit code when no test was chosen."""
 
@@ -94,13 +92,6 @@ def _part(name: str, arguments: Sequence[str]) -> Ended:
     command += [*(["-v"] if name in SLOW else []), *arguments]
     began = time.monotonic()
     code = subprocess.run(command, env={**os.environ, "PYTHONUNBUFFERED": "1"}).returncode
-    if code == SOME_FAILED and name == "e2e":
-        # A busy machine misses a deadline now and then. Twice in a row is a defect; once is told, and not forgotten.
-        print("\n=== e2e, once more what failed", flush=True)
-        first, _ = _counts(report)
-        code = subprocess.run([*command, "--last-failed"], env={**os.environ, "PYTHONUNBUFFERED": "1"}).returncode
-        passed, failed = _counts(report)
-        return Ended(name, time.monotonic() - began, code, first + passed, failed)
     if code == NOTHING_RUN and arguments:
         code = 0  # they chose tests of another part
     passed, failed = _counts(report)
