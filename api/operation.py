@@ -176,6 +176,8 @@ class SecretTarget(NamedTuple):
     """What the Secret goes away with."""
     former_uid: str = ""
     """The uid of the Database whose retained Secret may be taken over."""
+    returned: tuple[str, ...] = ()
+    """Those of `credentials` that procedures have returned for this claim before."""
 
     def manifest(self) -> dict[str, Any]:
         """`spec.secret` of an Operation."""
@@ -187,6 +189,8 @@ class SecretTarget(NamedTuple):
         }
         if self.former_uid:
             manifest["formerUID"] = self.former_uid
+        if self.returned:
+            manifest["returned"] = list(self.returned)
         if self.format is not None:
             manifest["format"] = [text.manifest() for text in self.format]
         return manifest
@@ -202,6 +206,7 @@ class SecretTarget(NamedTuple):
             credentials=tuple(_get(data, "credentials", list, [])),
             owner=Owner(_get(owner, "name", str), _get(owner, "uid", str)),
             former_uid=_get(data, "formerUID", str, ""),
+            returned=tuple(_get(data, "returned", list, [])),
         )
 
 

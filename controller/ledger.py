@@ -6,6 +6,7 @@ Pure: reads Operations, decides when the next attempt is due; never makes one.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -58,6 +59,8 @@ class Entry:
     """Whether its Job had logged in."""
     started_at: datetime | None
     finished_at: datetime | None
+    result_keys: tuple[str, ...] = ()
+    """Keys that its procedures returned."""
 
     @classmethod
     def parse(cls, manifest: Mapping[str, Any]) -> Self:
@@ -91,6 +94,8 @@ class Entry:
             connected="connection" in status,
             started_at=parse_time(status.get("startedAt")),
             finished_at=parse_time(status.get("finishedAt")),
+            # The same few words in thousands of entries.
+            result_keys=tuple(map(sys.intern, status.get("resultKeys", ()))),
         )
 
     @property
@@ -151,6 +156,11 @@ class Ledger:
     def may_exist(self) -> bool:
         """Whether the server may hold something for this claim."""
         return any(entry.may_have_acted and entry.type != "delete" for entry in self.own)
+
+    @property
+    def returned(self) -> frozenset[str]:
+        """Keys that procedures have returned for this claim."""
+        return frozenset(key for entry in self.own for key in entry.result_keys)
 
     def turn(self, kind: str, request: str, database_uid: str) -> tuple[int, int]:
         """(sequence, attempt) of the next Operation: a retry of the last, or a new request.

@@ -119,6 +119,9 @@ def operation_spec(
     endpoint = observed.endpoint
     if endpoint is None or instance.claim is None:
         raise ValueError("an Operation needs an endpoint and a claim")
+    if secret is not None:
+        returned = observed.ledger.returned
+        secret = secret._replace(returned=tuple(name for name in secret.credentials if name in returned))
     sequence, attempt = observed.ledger.turn(kind, asked.request, instance.claim.uid)
     stamp = requester(observed, asked)
     spec = OperationSpec(

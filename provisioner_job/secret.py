@@ -8,6 +8,8 @@ An empty result means "unchanged". For a key of the Secret whose template refers
 
 A rotation that leaves everything secret as it was has failed, unless its procedures returned it once more.
 
+A declared credential that procedures have returned for this claim before is empty where the result leaves it out.
+
 Without `secretFormat` every result key is a key of the Secret with the template `{{ .Result.key }}`; a declared
 credential that the result leaves out altogether stays too, and is lost when somebody took it out. Keys that are neither
 rendered nor kept are removed, if a Job wrote them; keys that somebody else added stay.
@@ -182,6 +184,8 @@ def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Map
     Raises Failure: TEMPLATE_INVALID with what the result has, CREDENTIALS_LOST, ALREADY_EXISTS, or RESULT_INVALID for
     more than a Secret can hold and for a rotation that returned nothing new.
     """
+    # One that was returned before, and now is not even mentioned, is as good as empty.
+    values = {**values, "Result": {**dict.fromkeys(target.returned, ""), **values["Result"]}}
     data: dict[str, bytes] = {}
     gone: list[str] = []
     texts = _texts(target, values["Result"], kept)

@@ -49,6 +49,7 @@ secrets = st.builds(
     credentials=st.lists(texts, max_size=2).map(tuple),
     owner=st.builds(Owner, texts, texts),
     former_uid=texts,
+    returned=st.lists(texts, max_size=2).map(tuple),
 )
 specs = st.builds(
     OperationSpec,

@@ -633,6 +633,20 @@ class TestRecovering:
 
         assert plan(done, NOW + timedelta(minutes=3)).step is None
 
+    def test_which_credentials_were_returned_before_is_told(self) -> None:
+        """A procedure that leaves the password out now has lost it, and one that never had it has not."""
+        world = replace(bound(), secret_missing_after=1)
+        keys = ("username", "password")
+        world = replace(world, entries=(replace(world.entries[0], result_keys=keys), *world.entries[1:]))
+        told = [plan(one, NOW).step for one in (bound({"dbaas.bedag.ch/rotate": "x"}), world)]
+
+        assert [
+            step.spec.secret and step.spec.secret.returned for step in told if isinstance(step, StartOperation)
+        ] == [
+            (),
+            ("password",),
+        ]
+
     def test_with_a_generated_password_a_missing_secret_is_a_rotation(self) -> None:
         """A create need not set another password on a login that is there; a rotate sets the one that it is given."""
         inputs = {"name": "{{ .Metadata.name }}", "password": "{{ .Generated.password }}"}

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.labels import DATABASE_UID, KEYS, LABEL_CREDENTIALS, ROTATED_AT, SEQUENCE
+from api.operation import Text
 from api.reasons import Reason
 from provisioner_job import secret
 from provisioner_job.errors import Failure
@@ -133,6 +134,16 @@ class TestPassThrough:
 
     def test_a_credential_that_the_result_leaves_out_stays(self) -> None:
         assert composed({"host": "h"}, {"password": b"kept"}) == {"host": b"h", "password": b"kept"}
+
+    @pytest.mark.parametrize("form", [(), (text("pw", "{{ .Result.password }}"), HOST)])
+    def test_a_credential_that_was_returned_before_and_is_left_out_now_is_empty(self, form: tuple[Text, ...]) -> None:
+        """As by a procedure that returns the row of the password only when it has just made it."""
+        key, before = "pw" if form else "password", target(*form, returned=("password",))
+        with pytest.raises(Failure) as failure:
+            composed({"host": "h"}, to=before, recoverable=True)
+
+        assert reason_of(failure) is Reason.CREDENTIALS_LOST
+        assert composed({"host": "h"}, {key: b"kept"}, to=before) == {"host": b"h", key: b"kept"}
 
     def test_a_credential_that_the_result_never_has_is_not_missed(self) -> None:
         assert composed({"host": "h"}) == {"host": b"h"}
