@@ -5,6 +5,9 @@ Everything that goes wrong on purpose is a `Failure`; anything else that escapes
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from api.reasons import Outcome, Reason
 
 MESSAGE_CHARACTERS = 500
@@ -24,11 +27,23 @@ class Failure(Exception):
         self.reason = reason
         self.message = message
         self.code = code
+        self.entered = True
+        """Of a call: whether the procedure may have been entered; False is certain."""
 
     @property
     def retryable(self) -> bool:
         """Whether it may heal by itself."""
         return self.reason.outcome is Outcome.RETRY
+
+
+@contextlib.contextmanager
+def before_the_call() -> Iterator[None]:
+    """What fails in here failed before any procedure was entered, and says so."""
+    try:
+        yield
+    except Failure as failure:
+        failure.entered = False
+        raise
 
 
 def shortened(text: str, limit: int = MESSAGE_CHARACTERS) -> str:

@@ -28,7 +28,7 @@ from provisioner_job.secret_writer import SecretWriter
 from provisioner_job.settings import Settings
 
 _NOTHING_RAN = frozenset({Reason.PROCEDURE_MISSING, Reason.PROCEDURE_AMBIGUOUS, Reason.PERMISSION_DENIED})
-"""With these a driver says that no procedure was entered."""
+"""With these a server says that no procedure was entered."""
 
 
 class Unwanted(Exception):
@@ -142,7 +142,7 @@ class Story:
         try:
             result = session.call(bound)
         except Failure as failure:
-            tools.progress.called = before or failure.reason not in _NOTHING_RAN
+            tools.progress.called = before or (failure.entered and failure.reason not in _NOTHING_RAN)
             raise
         milliseconds = since(begun)
         if self._spec.secret is not None:

@@ -82,9 +82,9 @@ class Session(Protocol):
     def call(self, procedure: Procedure) -> Result:
         """Call it, read every result to the end, and give the last one as key → text.
 
-        Raises Failure: PROCEDURE_MISSING, PROCEDURE_AMBIGUOUS, PERMISSION_DENIED and most ARGUMENTS_INVALID before
-        anything ran; PROCEDURE_FAILED, TIMEOUT, INTERRUPTED, DEADLOCK, LOCK_TIMEOUT, CONNECTION_LOST when it may have
-        had an effect; RESULT_INVALID when it ran to its end but its result has another shape.
+        Raises Failure, not `entered` where that is sure: PROCEDURE_MISSING, PROCEDURE_AMBIGUOUS, PERMISSION_DENIED and
+        most ARGUMENTS_INVALID before anything ran; PROCEDURE_FAILED, TIMEOUT, INTERRUPTED, DEADLOCK, LOCK_TIMEOUT,
+        CONNECTION_LOST when it may have had an effect; RESULT_INVALID when its result has, or will have, another shape.
         """
 
     def inspect(self, name: str) -> Inspection:

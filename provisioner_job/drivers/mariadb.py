@@ -28,7 +28,7 @@ from provisioner_job.drivers.mariadb_errors import Called, ServerError
 from provisioner_job.drivers.mariadb_login import open_session
 from provisioner_job.drivers.mariadb_wire import Lost, Rows, Wire
 from provisioner_job.drivers.result import ResultSet, read_result
-from provisioner_job.errors import Failure, shortened
+from provisioner_job.errors import Failure, before_the_call, shortened
 
 if TYPE_CHECKING:
     from api.probe import Inspection
@@ -82,8 +82,9 @@ class MariaDBSession:
 
         OUT and INOUT parameters join the last result set.
         """
-        statement = self._resolve(procedure)
-        self._prepare(procedure, statement)
+        with before_the_call():
+            statement = self._resolve(procedure)
+            self._prepare(procedure, statement)
         with _translated(procedure.name, self._wire, procedure.timeout, statement.called):
             rows = self._query(statement.text, procedure.timeout + GRACE)
             if self._wire.in_transaction:

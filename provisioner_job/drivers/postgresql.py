@@ -23,7 +23,7 @@ from provisioner_job.drivers.contract import Login, Procedure, Result
 from provisioner_job.drivers.postgresql_login import open_wire
 from provisioner_job.drivers.postgresql_wire import Bound, Lost, Rows, ServerError, Silent, Wire
 from provisioner_job.drivers.result import ResultSet, read_result
-from provisioner_job.errors import Failure
+from provisioner_job.errors import Failure, before_the_call
 
 if TYPE_CHECKING:
     from api.probe import Inspection
@@ -94,13 +94,15 @@ class PostgresSession:
 
     def call(self, procedure: Procedure) -> Result:
         """Two round trips: the catalogue is asked which procedure is meant, and that one is called."""
-        statement = self._resolve(procedure)
+        with before_the_call():
+            statement = self._resolve(procedure)
         try:
             with _translated(procedure.name, self._wire, procedure.timeout):
                 rows = self._query(statement.text, statement.values, procedure.timeout + GRACE)
         except _Unreadable as unreadable:
             label, bound = statement.labels[unreadable.number - 1], statement.values[unreadable.number - 1]
-            raise self._unreadable(procedure, label, bound.type, unreadable.sqlstate) from None
+            with before_the_call():
+                raise self._unreadable(procedure, label, bound.type, unreadable.sqlstate) from None
         if not procedure.returns:
             return {}
         try:

@@ -18,6 +18,7 @@ _PART = r'(?:"((?:[^"\x00]|"")+)"|([^\W\d][\w$]*))'
 _NAME = re.compile(rf"(?:{_PART}\.)?{_PART}")
 
 TEXT = 25
+NAME = 19
 _TEXT_ARRAY = 1009
 _ANY_ARRAYS = ("anyarray", "anycompatiblearray")
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from api.engines import ENGINES, Driver
 from api.reasons import Reason
 from provisioner_job.drivers.contract import Argument, Procedure
-from provisioner_job.drivers.postgresql_catalogue import TEXT, Candidate, Name, Parameter
+from provisioner_job.drivers.postgresql_catalogue import NAME, TEXT, Candidate, Name, Parameter
 from provisioner_job.drivers.postgresql_wire import Bound
 from provisioner_job.drivers.similar import there_is
 from provisioner_job.errors import Failure
@@ -123,6 +124,7 @@ def _named(candidate: Candidate, arguments: Sequence[Argument]) -> Statement:
     given: dict[str, Argument] = {}
     for argument in arguments:
         parameter = _parameter_called(argument.name, candidate)
+        _check_name(parameter, argument)
         if parameter.name in given:
             raise _Unfit(f"is given {parameter.name} twice: as {given[parameter.name].name} and {argument.name}")
         given[parameter.name] = argument
@@ -135,6 +137,13 @@ def _named(candidate: Candidate, arguments: Sequence[Argument]) -> Statement:
         elif treatment == "required":
             raise _Unfit(f"needs {parameter.name or 'arguments without names: give them as 0, 1, …'}")
     return call.statement()
+
+
+def _check_name(parameter: Parameter, argument: Argument) -> None:
+    """PostgreSQL cuts a longer text to a name without a word, and may so make two databases one."""
+    limit = ENGINES[Driver.POSTGRES].identifier_limit
+    if parameter.type == NAME and len(argument.value.encode()) > limit:
+        raise _Unfit(f"is given more than the {limit} bytes of a name as {argument.name}")
 
 
 def _parameter_called(name: str, candidate: Candidate) -> Parameter:
@@ -159,6 +168,7 @@ def _positional(candidate: Candidate, arguments: Sequence[Argument]) -> Statemen
             rest = []
         elif parameter.is_input and rest:
             argument = rest.pop(0)
+            _check_name(parameter, argument)
             call.append(Bound(argument.value, parameter.bound_type), argument.name)
         elif treatment == "placeholder":
             call.append(Bound(None, parameter.bound_type), parameter.name)

@@ -24,7 +24,7 @@ from provisioner_job.drivers.result import ResultSet, read_result
 from provisioner_job.drivers.sqlserver_login import open_wire
 from provisioner_job.drivers.sqlserver_odbc import Broken, Cancelled, Library, Refused, Rows, Silent, Wire
 from provisioner_job.drivers.sqlserver_tls import TlsFacts
-from provisioner_job.errors import Failure
+from provisioner_job.errors import Failure, before_the_call
 
 if TYPE_CHECKING:
     from api.probe import Inspection
@@ -111,7 +111,8 @@ class SqlServerSession:
         OUTPUT parameters join the rows. A return status other than 0 says that the procedure failed, by the engine's
         convention; where it returns something all the same, that is the result.
         """
-        statement = self._resolve(procedure)
+        with before_the_call():
+            statement = self._resolve(procedure)
         # A wait for a lock that uses up the whole time is reported as what it was.
         limits = f"SET LOCK_TIMEOUT {_milliseconds(procedure.timeout * 0.9)}; "
         with _translated(procedure.name, self._wire, procedure.timeout, catalogue.Name.parse(procedure.name).procedure):

@@ -244,6 +244,7 @@ def test_a_value_that_is_not_of_the_declared_type_is_refused_and_never_cut_or_qu
     failure = mariadb_call.refusal("p", "x", value)
 
     assert failure.reason is Reason.ARGUMENTS_INVALID
+    assert not failure.entered
     assert "argument 1" in failure.message
     assert declared.split(" ")[0] in failure.message.replace("wanted ", "")
     assert "s3cret" not in failure.message

@@ -389,6 +389,16 @@ def test_a_value_that_is_not_of_the_declared_type_is_named_and_never_quoted(
     assert named.code
 
 
+def test_a_name_that_postgresql_would_cut_is_refused(call: Caller, schema: Schema) -> None:
+    schema.function("f(given name) RETURNS text", "SELECT given::text", "sql")
+    fits, too_long = "a" * 61 + "é", "a" * 62 + "é"
+
+    assert call("f", given=fits) == call("f", fits) == {"f": fits}
+    for failure in (call.refusal("f", given=too_long), call.refusal("f", too_long)):
+        assert failure.reason is Reason.ARGUMENTS_INVALID
+        assert "more than the 63 bytes of a name" in failure.message
+
+
 def test_the_same_error_inside_the_body_is_the_procedures_failure(call: Caller, schema: Schema) -> None:
     schema.function("f(a text) RETURNS text", "BEGIN RETURN a::integer; END")
     failure = call.refusal("f", a="x")

@@ -268,6 +268,7 @@ def test_a_value_that_does_not_fit_is_named_never_quoted_and_nothing_runs(
     made = echo(sqlserver_schema, declared)
     for failure in (sqlserver_call.refusal("echo", given=value), sqlserver_call.refusal("echo", value)):
         assert failure.reason is Reason.ARGUMENTS_INVALID
+        assert not failure.entered
         assert "s3cret" not in failure.message
         assert declared.partition("(")[0] in failure.message
     assert "argument given" in sqlserver_call.refusal("echo", given=value).message

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from api.operation import OperationSpec, Server, operation_name
+from api.operation import Call, OperationSpec, Server, Text, operation_name
 from api.resources import NAMESPACES, OPERATIONS, ROLE_BINDINGS, SECRETS
 from provisioner_job.drivers import load
 from provisioner_job.drivers.contract import Login
@@ -564,6 +564,24 @@ class TestFailures:
 
         assert world.secret() == {"password": "p"}
         assert ended.line("skipped")["key"] == "user name"
+
+    @pytest.mark.parametrize(
+        ("returns", "argument", "reason"),
+        [
+            ("refcursor", text("name", "orders"), "ResultInvalid"),
+            ("record", text("name", "orders"), "ResultInvalid"),
+            ("text", text("given", "orders"), "ArgumentsInvalid"),
+        ],
+    )
+    def test_what_was_refused_before_the_call_has_not_been_called(
+        self, world: World, returns: str, argument: Text, reason: str
+    ) -> None:
+        """Else a database that somebody else has there would pass for this claim's own, and be reset."""
+        world.define(f"make_{returns}", LOG, returns=returns)
+        world.run(given := spec(calls=(Call(f"make_{returns}", (argument,), timedelta(seconds=20)),)))
+
+        assert (world.status(given)["reason"], world.status(given)["called"]) == (reason, False)
+        assert world.calls() == []
 
     def test_a_procedure_that_is_missing_has_not_been_called(self, world: World) -> None:
         given = spec(calls=(call("no_such_thing", name="orders"),))
