@@ -33,6 +33,7 @@ from controller.steps import (
 from tests.controller.builders import (
     NOW,
     account_secret,
+    annotated,
     database,
     database_class,
     endpoint,
@@ -368,8 +369,12 @@ class TestEnding:
 
         assert isinstance(plan(world, NOW).step, DeleteInstance)
 
-    def test_an_operation_under_way_ends_first(self) -> None:
-        world = after(observed(database=database(deleted=True), instance=instance()), "create", None)
+    @pytest.mark.parametrize("kind", ["create", "rotate"])
+    @pytest.mark.parametrize("policy", ["Delete", "Retain"])
+    def test_an_operation_under_way_ends_first(self, kind: str, policy: str) -> None:
+        """Else a delete would pass by the create that it is for, or credentials would come after their Secret went."""
+        deleted = database(deleted=True, deletionPolicy=policy)
+        world = after(replace(bound(), entries=(), database=deleted), kind, None)
         world = replace(world, jobs={world.entries[0].name: job(world.entries[0].name)})
 
         decided = plan(world, NOW)
@@ -429,6 +434,20 @@ class TestEnding:
 
         assert again.entries[-1].attempt == 2
         assert verdict(plan(again, NOW)) == verdict(plan(world, NOW)) == (False, Reason.ENDPOINT_UNREACHABLE)
+
+    def test_a_deletion_whose_endpoint_lost_its_secret_says_so_and_goes_on_with_another(self) -> None:
+        world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+        world = replace(world, database=database(deleted=True), instance=instance("Deleting"))
+
+        decided = plan(replace(world, secrets={"main-account": None}), NOW)
+
+        assert decided.step is None
+        assert verdict(decided) == (False, Reason.ENDPOINT_INVALID)
+        assert decided.verdict is not None
+        assert decided.verdict.message.startswith("deletion: ")
+        assert "main-account" in decided.verdict.message
+        assert "spec.deletionPolicy: Retain lets it go without" in decided.verdict.message
+        assert started(plan(world, NOW)) == ("delete", "")
 
     def test_retain_releases_the_instance_and_calls_nothing(self) -> None:
         world = after(observed(instance=instance("Bound", deletion_policy="Retain")), "create", Reason.SUCCEEDED)
@@ -711,6 +730,21 @@ class TestTakingOver:
 
         assert isinstance(decided.step, SetPhase)
         assert decided.step.phase == "Deleting"
+
+    def test_abandoning_tells_a_job_under_way_that_nobody_waits_for_it(self) -> None:
+        """It asks, once it has its lock, and calls nothing then."""
+        world = after(observed(instance=instance("Deleting")), "create", Reason.SUCCEEDED)
+        world = after(world, "delete", None)
+        running = world.entries[-1]
+        gone = annotated(database(deleted=True), "dbaas.bedag.ch/abandon", "")
+        world = replace(world, database=gone, jobs={running.name: job(running.name)})
+
+        told = plan(world, NOW).step
+
+        assert isinstance(told, ReportLost)
+        assert (told.entry, told.reason) == (running, Reason.OPERATION_SUPERSEDED)
+        world = replace(world, entries=(*world.entries[:-1], reported(running, Reason.OPERATION_SUPERSEDED)))
+        assert isinstance(plan(world, NOW).step, DeleteInstance)
 
     def test_abandoning_calls_nothing(self) -> None:
         world = after(observed(instance=instance("Deleting")), "create", Reason.SUCCEEDED)
