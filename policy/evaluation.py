@@ -212,10 +212,10 @@ def _validated(policies: list[DatabasePolicy], question: Question) -> set[Violat
     found = set(_expressions(judged, question, question.object))
     if not found or question.operation != "UPDATE":
         return {violation for _, violation in found}
-    unchanged = set(_expressions(judged, question, question.old, decided=True))
+    unchanged = {place for place, _ in _expressions(judged, question, question.old, decided=True)}
     # Who may rotate is a question about the request alone: no comparison with the stored object answers it.
     asks = {p.metadata.name for p in judged if "ROTATE" in p.match.operations and "ROTATE" in question.operations}
-    return {each[1] for each in found if each not in unchanged or each[1].policy in asks}
+    return {violation for place, violation in found if place not in unchanged or violation.policy in asks}
 
 
 _UNJUDGED = ("finalizers", "resourceVersion", "generation", "managedFields")
@@ -230,8 +230,9 @@ def _judged_part(manifest: Manifest) -> tuple[object, ...]:
 def _expressions(
     policies: list[DatabasePolicy], question: Question, object_: Manifest, *, decided: bool = False
 ) -> Iterator[tuple[int, Violation]]:
-    """What expressions have against `object_`, each with its number: several may say the same of different things.
+    """What expressions have against `object_`, each with its place among them; -1 where none could be evaluated.
 
+    Several may say the same of different things, and one says it in other words as soon as a label is added.
     Only what they have really found with `decided`: whoever makes them fail for want of time or room must not pass as
     somebody whose object was so before.
     """

@@ -150,6 +150,8 @@ def test_a_long_warning_goes_on_in_the_next_so_that_its_cure_is_read() -> None:
         {"allowedEndpoints": ["other"], "quota": {"perNamespace": 0, "perEndpoint": 0}},
         {"validations": rule("object.metadata.name == 'x' && 'dba' in request.userInfo.groups")},
         {"validations": rule("object.spec.ghost == 1")},
+        {"validations": rule("object.metadata.labels.team == 'x'")},
+        {"validations": rule("false", messageExpression="'of ' + string(size(object.metadata))")},
     ],
 )
 def test_a_tightened_policy_blocks_nothing_that_exists(demands: Json) -> None:
