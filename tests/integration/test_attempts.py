@@ -53,7 +53,10 @@ RULES: Json = {
     "params": {"size": {"enum": ["small", "large"]}, "owner": {"pattern": "^[a-z]+$"}},
     "deletionProtection": "Required",
     "adoption": "Forbidden",
-    "validations": [{"expression": "object.metadata.name.endsWith('-db')", "message": "call it …-db"}],
+    "validations": [
+        {"expression": "object.metadata.name.endsWith('-db')", "message": "call it …-db"},
+        {"expression": "!('exempt' in object.metadata.?labels.orValue({}))", "message": "nobody is exempt"},
+    ],
 }
 
 
@@ -236,6 +239,17 @@ def templated(tenant: Tenant) -> str:
     return "201 accepted, and a value is a value: nothing of it was rendered"
 
 
+def padded(tenant: Tenant) -> str:
+    """Expressions see so much of an object; an update brings it twice."""
+    name = "padded-db"
+    made = tenant.create(name, dry=False, metadata={"annotations": {"padding": "x" * 100_000}})
+    longer = tenant.patch({"metadata": {"labels": {"exempt": "a"}, "annotations": {"more": "x" * 100_000}}}, name=name)
+    answer = tenant.patch({"metadata": {"labels": {"exempt": "a"}}}, name=name)
+
+    assert made.accepted, made.message
+    return f"{said(longer)}; {said(answer)}"
+
+
 def dying(tenant: Tenant) -> str:
     """A Database under deletion is not judged by the webhook any more: what could be smuggled in then?"""
     name, path = "dying-db", DATABASES.path("dying-db", namespace=OWN)
@@ -317,6 +331,10 @@ ATTEMPTS: dict[str, tuple[Try, str]] = {
         ),
         "requires it; set it to true",
     ),
+    "no protection at creation, confirming its deletion there": (
+        lambda t: said(t.create(deletionProtection=False, metadata={"annotations": {CONFIRM_DELETE: "new-db"}})),
+        "requires it; set it to true",
+    ),
     "delete what is protected": (
         lambda t: said(t.ask("DELETE", DATABASES.path("own-db", namespace=OWN))),
         "protects it from deletion",
@@ -387,6 +405,7 @@ ATTEMPTS: dict[str, tuple[Try, str]] = {
         "call it …-db",
     ),
     "a huge parameter": (lambda t: said(t.create(params={"size": "small", "a": "x" * 70000})), "422"),
+    "an update too large for expressions": (padded, "nobody is exempt"),
     "a huge object": (lambda t: said(t.create(metadata={"annotations": {"a": "x" * 4_000_000}})), "4"),
     "duplicate keys, the allowed one last": (
         lambda t: stored(t.raw(doubled("gold", "pg")), "spec", "endpoint"),
