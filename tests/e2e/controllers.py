@@ -67,6 +67,7 @@ class Controller:
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self._environment = environment
+        self._changes: Mapping[str, str] = {}
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -76,7 +77,7 @@ class Controller:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "controller"],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **self._environment},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **self._environment, **self._changes},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -95,6 +96,12 @@ class Controller:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
         self.kill()
+
+    def restart(self, **changes: str) -> None:
+        """Stop it and start it again; changes: of its environment, until the next restart."""
+        self.stop()
+        self._changes = changes
+        self.start()
 
     def revive(self) -> None:
         """Start it again if it has lost the lead and ended by itself, as the kubelet does."""

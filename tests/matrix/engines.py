@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from api.operation import Server
+from api.operation import Server as Address
 from provisioner_job.drivers.contract import Login
 from provisioner_job.drivers.sqlserver import connect
 from provisioner_job.errors import Failure
@@ -27,15 +27,15 @@ from tests.servers.postgresql import PostgreSQL
 
 
 class Engine(Protocol):
-    """A server."""
+    """A server with the example procedures, and who knows how to look at it."""
 
     @property
     def name(self) -> str:
         """Of its folder below examples/."""
 
     @property
-    def port(self) -> int:
-        """Where it listens."""
+    def server(self) -> examples.Exemplary | Double:
+        """Its process."""
 
     def present(self, name: str) -> list[str]:
         """Which of `database` and `login` there is under this name."""
@@ -55,10 +55,6 @@ class RealEngine:
     def name(self) -> str:
         return self.server.engine
 
-    @property
-    def port(self) -> int:
-        return self.server.port
-
     def present(self, name: str) -> list[str]:
         return examples.present(self.server, name)
 
@@ -74,22 +70,18 @@ class RealEngine:
 class SqlServerDouble:
     """SQL Server's double: what its procedures do happens at once, whoever is still there to hear of it."""
 
-    double: Double
+    server: Double
     authority: Authority
     name: str = "sqlserver"
 
-    @property
-    def port(self) -> int:
-        return self.double.port
-
     def present(self, name: str) -> list[str]:
-        world = self.double.world
+        world = self.server.world
         there = {"database": name in world.databases, "login": name in world.accounts}
         return [what for what, is_there in there.items() if is_there]
 
     def refuses(self, secret: Mapping[str, str]) -> str:
         # As a Job logs in: the double knows no other client.
-        server = Server("matrix", secret["host"], int(secret["port"]), secret["database"])
+        server = Address("matrix", secret["host"], int(secret["port"]), secret["database"])
         try:
             connect(Login(server, secret["username"], secret["password"], str(self.authority.file))).close()
         except Failure as refused:

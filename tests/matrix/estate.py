@@ -86,6 +86,15 @@ class Estate:
         self.journeys.setdefault(key, []).append(journey)
         return journey
 
+    @contextlib.contextmanager
+    def impatient(self) -> Iterator[None]:
+        """A controller that waits no longer for an answer than these Jobs do."""
+        self.controller.restart(DBAAS_REQUEST_SECONDS="2")
+        try:
+            yield
+        finally:
+            self.controller.restart()
+
     def apply(self, engine: Engine) -> Applied:
         """A Database on an endpoint of its own."""
         applied = self.prepare(engine, engine.name)
@@ -95,7 +104,7 @@ class Estate:
     def prepare(self, engine: Engine, class_name: str) -> Applied:
         """The endpoint for a Database that is still to be applied."""
         name = f"{engine.name[0]}{next(self._numbers)}"
-        line = Line(engine.port, lambda: self.kubelet.current.get((NAMESPACE, name)))
+        line = Line(engine.server.port, lambda: self.kubelet.current.get((NAMESPACE, name)))
         example = yaml.safe_load(_example(engine, "endpoint"))["spec"]
         place = {"host": "127.0.0.1", "port": line.port}
         spec = {**example, **place, "className": class_name, "probe": {"every": "0s"}}
@@ -134,8 +143,15 @@ class Applied(Order):
         """Whether it is Ready."""
         return self.condition().get("status") == "True"
 
+    @property
+    def rotated(self) -> bool:
+        """Whether it was rotated, if that was asked for."""
+        found = self.get() or {"metadata": {}}
+        asked = (found["metadata"].get("annotations") or {}).get(ROTATE)
+        return asked in (None, (found.get("status") or {}).get("rotateHandled"))
+
     def wait_settled(self, kind: str, seconds: float = PATIENCE) -> None:
-        """Wait until it is Ready, an Operation of this type has succeeded last, and no Job's right is left."""
+        """Wait until it is Ready, what was asked for has been done, of this type last, and no Job's right is left."""
 
         def settled() -> bool:
             last = (self.operations() or [{"spec": {}}])[-1]
@@ -144,11 +160,21 @@ class Applied(Order):
             done = served and (last.get("status") or {}).get("outcome") == "Succeeded"
             assert self.ready, self.describe()
             assert done, self.describe()
+            assert self.rotated, self.describe()
             left = sorted(line.split()[0] for line in self.remains())
             assert left == ["DatabaseInstance", "Role", "RoleBinding", "Secret"], left
             return True
 
         eventually(settled, f"{self.name} has settled after its {kind}", seconds)
+
+    def wait_let_go(self, seconds: float = PATIENCE) -> None:
+        """Wait until nobody is told of it any more."""
+
+        def let_go() -> bool:
+            assert self.get() is None, self.describe()
+            return True
+
+        eventually(let_go, f"{self.name} is let go", seconds)
 
     def wait_gone(self, seconds: float = PATIENCE) -> None:
         """Wait until nothing of it is left, here and on its server."""

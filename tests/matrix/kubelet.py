@@ -68,23 +68,33 @@ class Journey:
         self.stop_at = stop_at
         self.events: list[str] = []
         self.moments: dict[str, Callable[[], None]] = {}
-        """What happens at an event, once; "calling": the server has the call, and the process waits for its answer."""
+        """What happens at an event, once; `asked 2`: see `moment`."""
         self.process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
     def passes(self, what: str) -> bool:
         """Note an event; whether the process has lived on. SIGKILL, as the kubelet does to a container."""
         with self._lock:
+            moment = self.moment(what)
             self.events.append(what)
             if self.stop_at is not None and len(self.events) >= self.stop_at and self.process is not None:
                 self.process.kill()
                 self.process.wait()
                 return False
-            moment = "calling" if self.events[-2:] == ["wanted?", "asked"] else what
             happens = self.moments.pop(moment, None)
         if happens is not None:
             happens()
         return True
+
+    def moment(self, what: str) -> str:
+        """What the next event is called: what is said to the DBMS is counted from where the process knows it is wanted.
+
+        At `asked 2` the server has the second such request, and the process waits for its answer.
+        """
+        if what not in ("asked", "answered") or "wanted?" not in self.events:
+            return what
+        wanted = len(self.events) - self.events[::-1].index("wanted?")
+        return f"{what} {self.events[wanted:].count(what) + 1}"
 
 
 class Mishap(Enum):
@@ -186,8 +196,9 @@ class Kubelet:
         self.logs[pod.operation] = output.decode()
         code = process.returncode
         del self.door.journeys[token]
-        # Whoever uses the same line from now on is not this process.
-        self.current.pop(pod.key[:2], None)
+        # Whoever uses the same line from now on is not this process; perhaps the next, which has begun already.
+        if self.current.get(pod.key[:2]) is journey:
+            del self.current[pod.key[:2]]
         self._finish(pod, code)
 
     def _finish(self, pod: Pod, code: int) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,7 +17,7 @@ from api.resources import CLASSES
 from kube.errors import AlreadyExists, NotFound
 from tests.e2e.cluster import eventually
 from tests.e2e.proxy import Asked, Fault, Gate
-from tests.matrix.engines import Engine, RealEngine, class_spec
+from tests.matrix.engines import Engine, class_spec
 from tests.matrix.estate import Applied, Estate
 from tests.matrix.kubelet import Mishap
 from tests.matrix.troubles import TROUBLES
@@ -30,7 +30,8 @@ T = TypeVar("T")
 TIMEOUT = 3
 """Seconds that a call may take here."""
 LASTS = {"stopped": 2.0, "paused": TIMEOUT + 5.0, "slow": TIMEOUT + 5.0, "full": 2.0}
-MOMENTS = {"stopped": "calling", "paused": "calling", "slow": "wanted?", "full": "started"}
+MOMENTS = {"slow": "wanted?", "full": "started"}
+"""When it begins, if not when the server has the call."""
 WAITS = 20.0
 """Seconds that somebody waits in the storm before they want the next thing all the same."""
 MANY = 100
@@ -93,7 +94,7 @@ def persistently(ask: Callable[[], T]) -> T | None:
 class Strike:
     """Something that befalls a server for some seconds, once."""
 
-    engine: RealEngine
+    engine: Engine
     name: str
     certificate: KeyPair
 
@@ -104,7 +105,7 @@ class Strike:
 
     def __call__(self) -> None:
         """It begins now."""
-        self._stack.enter_context(TROUBLES[self.name](self.engine, self.certificate))
+        self._stack.enter_context(TROUBLES[self.name](self.engine.server, self.certificate))
         self.struck = True
         threading.Timer(LASTS[self.name], self._end).start()
 
@@ -118,84 +119,122 @@ class Strike:
         assert self._over.wait(30), f"{self.name} is not over"
 
 
-def lived(applied: Applied, befalls: Callable[[str], None] = lambda kind: None) -> None:
-    """A Database through its three operations; `befalls` prepares what happens in each."""
-    befalls("create")
-    applied.again()
-    applied.wait_settled("create", PATIENCE)
-    assert applied.engine.refuses(applied.secret() or {}) == "", applied.describe()
-    befalls("rotate")
-    applied.rotate()
-    applied.wait_settled("rotate", PATIENCE)
-    assert applied.engine.refuses(applied.secret() or {}) == "", applied.describe()
-    befalls("delete")
+Befalls = Callable[[str], Callable[[], None]]
+"""Prepares what happens in an operation of this type; what it gives waits until that is over."""
+
+
+def lived(applied: Applied, befalls: Befalls = lambda kind: lambda: None) -> None:
+    """A Database through its three operations, and what befalls each."""
+    asks = {"create": applied.again, "rotate": applied.rotate}
+    for kind, ask in asks.items():
+        over = befalls(kind)
+        ask()
+        applied.wait_settled(kind, PATIENCE)
+        over()
+        assert applied.engine.refuses(applied.secret() or {}) == "", applied.describe()
+    over = befalls("delete")
     applied.delete()
+    applied.wait_let_go(PATIENCE)
+    over()
     applied.wait_gone(PATIENCE)
     applied.line.close()
 
 
-def of_server(estate: Estate, engine: RealEngine, name: str, certificate: KeyPair) -> None:
-    """The server is stopped, paused, slow or full in the midst of each operation."""
-    applied = estate.prepare(engine, f"{engine.name}-hasty")
-    strikes: list[Strike] = []
+@dataclass(frozen=True)
+class Table:
+    """Rows of faults; in each, a Database of each engine, and the fault in its create, its rotate and its delete."""
 
-    def befalls(kind: str) -> None:
-        for earlier in strikes:
-            earlier.wait()
-        strikes.append(Strike(engine, name, certificate))
-        estate.moments[applied.key(kind)] = {MOMENTS[name]: strikes[-1]}
+    estate: Estate
+    certificate: KeyPair
+    calls: Mapping[str, str]
+    """When the server of an engine has the call: a moment of a journey."""
 
-    lived(applied, befalls)
-    for strike in strikes:
-        strike.wait()
+    def prepare(self, engine: Engine) -> Applied:
+        """A Database, still to be applied, whose calls may not take long."""
+        return self.estate.prepare(engine, f"{engine.name}-hasty")
+
+    def of_server(self, engine: Engine, name: str) -> None:
+        """The server is stopped, paused, slow or full in the midst of each operation."""
+        applied = self.prepare(engine)
+
+        def befalls(kind: str) -> Callable[[], None]:
+            strike = Strike(engine, name, self.certificate)
+            self.estate.moments[applied.key(kind)] = {MOMENTS.get(name, self.calls[engine.name]): strike}
+            return strike.wait
+
+        lived(applied, befalls)
+
+    def of_line(self, engine: Engine, mishap: Mishap) -> None:
+        """The connection breaks in the midst of each call."""
+        applied = self.prepare(engine)
+        calling = self.calls[engine.name]
+        moment = calling.replace("asked", "answered") if mishap is Mishap.HALF else calling
+        to_come: list[str] = []
+
+        def happens(what: str) -> Mishap | None:
+            journey = self.estate.kubelet.current.get(applied.key("")[:2])
+            if not to_come or journey is None or journey.moment(what) != moment:
+                return None
+            to_come.pop()
+            return mishap
+
+        def befalls(kind: str) -> Callable[[], None]:
+            def over() -> None:
+                assert to_come == [], f"{mishap.value} has not happened in {to_come}"
+
+            to_come.append(kind)
+            return over
+
+        applied.line.mishap = happens
+        lived(applied, befalls)
+
+    def of_api(self, engine: Engine, once: Once) -> None:
+        """Every request fails once, before or after it was done."""
+        lived(self.prepare(engine))
+
+        assert once.made > 5, f"it has happened {once.made} times"
+
+    def of_restart(self, engine: Engine) -> None:
+        """The API server is killed and started again while each call runs: watches, leases and answers are lost."""
+        applied = self.prepare(engine)
+
+        def befalls(kind: str) -> Callable[[], None]:
+            restart = threading.Thread(target=self.estate.api.restart)
+
+            def over() -> None:
+                assert restart.ident is not None, "it was not restarted"
+                restart.join()
+
+            self.estate.moments[applied.key(kind)] = {self.calls[engine.name]: restart.start}
+            return over
+
+        lived(applied, befalls)
+
+    def row(self, fault: str, act: Callable[[Engine], None], *, at_a_time: bool = True) -> list[str]:
+        """Do it with all engines; prints the row, and gives what is wrong."""
+        engines = self.estate.engines
+        with ThreadPoolExecutor(len(engines) if at_a_time else 1) as pool:
+            wrong = list(pool.map(lambda engine: outcome(lambda: act(engine)), engines))
+        print(f"{fault:<50}" + "".join(f"{'NOT SURVIVED' if each else 'survived':<14}" for each in wrong), flush=True)
+        return [f"{fault}: {each}" for each in wrong if each]
 
 
-def of_line(estate: Estate, engine: Engine, mishap: Mishap) -> None:
-    """The connection breaks in the midst of each call."""
-    applied = estate.prepare(engine, f"{engine.name}-hasty")
-    left: list[str] = []
-
-    def happens(what: str) -> Mishap | None:
-        journey = estate.kubelet.current.get(applied.key("")[:2])
-        events = [] if journey is None else [*journey.events, what]
-        calling = ["wanted?", "asked", "answered"] if mishap is Mishap.HALF else ["wanted?", "asked"]
-        if not left or events[-len(calling) :] != calling:
-            return None
-        left.pop()
-        return mishap
-
-    applied.line.mishap = happens
-    lived(applied, left.append)
-
-    assert left == [], f"{mishap.value} has not happened in {left}"
+@pytest.fixture
+def table(estate: Estate, certificate: KeyPair, hasty: None) -> Table:
+    """With its head printed, and a rehearsal that tells how many requests come before each engine's call."""
+    table = Table(estate, certificate, {})
+    with ThreadPoolExecutor(len(estate.engines)) as pool:
+        calls = list(pool.map(lambda engine: call_of(table.prepare(engine)), estate.engines))
+    names = [engine.name for engine in estate.engines]
+    print(f"\n{'fault, in each of create, rotate, delete':<50}" + "".join(f"{name:<14}" for name in names))
+    return Table(estate, certificate, dict(zip(names, calls, strict=True)))
 
 
-def of_api(estate: Estate, engine: Engine, once: Once) -> None:
-    """Every request fails once, before or after it was done."""
-    lived(estate.prepare(engine, f"{engine.name}-hasty"))
-
-    assert once.made > 5, f"it has happened {once.made} times"
-
-
-def of_restart(estate: Estate, engine: Engine) -> None:
-    """The API server is killed and started again while each call runs: watches, leases and answers are lost."""
-    applied = estate.prepare(engine, f"{engine.name}-hasty")
-    restarted: list[threading.Thread] = []
-
-    def restart() -> None:
-        restarted.append(threading.Thread(target=estate.api.restart))
-        restarted[-1].start()
-
-    def befalls(kind: str) -> None:
-        for earlier in restarted:
-            earlier.join()
-        estate.moments[applied.key(kind)] = {"calling": restart}
-
-    lived(applied, befalls)
-    for thread in restarted:
-        thread.join()
-
-    assert len(restarted) == 3
+def call_of(applied: Applied) -> str:
+    """The moment at which the server has the call: of all requests that are wanted, a create's is the last."""
+    lived(applied)
+    events = applied.estate.journeys[applied.key("create")][-1].events
+    return f"asked {events[events.index('wanted?') : events.index('secret written')].count('asked')}"
 
 
 def outcome(act: Callable[[], None]) -> str:
@@ -207,44 +246,21 @@ def outcome(act: Callable[[], None]) -> str:
     return ""
 
 
-E = TypeVar("E", bound=Engine)
-
-
-def row(fault: str, engines: Sequence[E], act: Callable[[E], None]) -> list[str]:
-    """Do it with all engines at a time; prints a row of the table, and gives what is wrong."""
-    with ThreadPoolExecutor(len(engines)) as pool:
-        wrong = list(pool.map(lambda engine: outcome(lambda: act(engine)), engines))
-    cells = [
-        f"{engine.name} {'NOT SURVIVED' if each else 'survived':<14}"
-        for engine, each in zip(engines, wrong, strict=True)
-    ]
-    print(f"{fault:<44} {' '.join(cells)}", flush=True)
-    return [f"{fault}: {each}" for each in wrong if each]
-
-
 @pytest.mark.soak
-def test_each_fault_in_each_operation_is_survived(estate: Estate, certificate: KeyPair, hasty: None) -> None:
-    """One table; a row is a Database of each engine, and the fault in its create, its rotate and its delete."""
-    every = estate.engines
-    real = [engine for engine in every if isinstance(engine, RealEngine)]
+def test_each_fault_in_each_operation_is_survived(estate: Estate, table: Table) -> None:
     wrong: list[str] = []
-    print(f"\n{'fault, in each of create, rotate, delete':<44} engines")
     for name in TROUBLES:
-        wrong += row(f"DBMS {name}", real, lambda engine: of_server(estate, engine, name, certificate))  # noqa: B023
+        wrong += table.row(f"DBMS {name}", lambda engine: table.of_server(engine, name))  # noqa: B023
     for mishap in Mishap:
-        wrong += row(mishap.value, every, lambda engine: of_line(estate, engine, mishap))  # noqa: B023
-    for fault in (ERROR, BUSY, CONFLICT, EXPIRED, BROKEN):
+        wrong += table.row(f"DBMS {mishap.value}", lambda engine: table.of_line(engine, mishap))  # noqa: B023
+    for fault in (ERROR, BUSY, CONFLICT, EXPIRED, BROKEN, HUSHED):
         for done in (False, True):
             once = Once(fault)
-            with weather(estate, calm if done else once, once if done else calm):
+            patience = estate.impatient() if fault is HUSHED else contextlib.nullcontext()
+            with patience, weather(estate, calm if done else once, once if done else calm):
                 name = f"API {NAMES[fault]}, {'done all the same' if done else 'not done'}, of each request"
-                wrong += row(name, every, lambda engine: of_api(estate, engine, once))  # noqa: B023
-    once, jobs = Once(HUSHED), estate.kubelet.door.journeys
-    # The controller's patience is thirty seconds: it meets the silence among the faults at random.
-    with weather(estate, lambda asked: once(asked) if asked.token in jobs else None, calm):
-        wrong += row("API timeout, of each request of a Job", every, lambda engine: of_api(estate, engine, once))
-    for engine in every:
-        wrong += row("API server restarted", [engine], lambda engine: of_restart(estate, engine))
+                wrong += table.row(name, lambda engine: table.of_api(engine, once))  # noqa: B023
+    wrong += table.row("API server restarted", table.of_restart, at_a_time=False)
 
     assert not wrong, "\n".join(wrong)
 
@@ -296,16 +312,15 @@ class Users:
 
 def plague(estate: Estate, storm: Storm, chance: random.Random, certificate: KeyPair) -> None:
     """Whole servers fail, one at a time, until the storm is over."""
-    real = [engine for engine in estate.engines if isinstance(engine, RealEngine)]
     while not storm.over:
         # Kubernetes' own controllers take half a minute to get over it: for few faults, that is too long.
         if storm.most > MANY and chance.random() < 0.1:
             storm.note("API server restarted")
             estate.api.restart()
         else:
-            engine, (name, trouble) = chance.choice(real), chance.choice([*TROUBLES.items()])
+            engine, (name, trouble) = chance.choice(estate.engines), chance.choice([*TROUBLES.items()])
             storm.note(f"DBMS {name}")
-            with trouble(engine, certificate):
+            with trouble(engine.server, certificate):
                 time.sleep(chance.uniform(0.2, TIMEOUT + 4))
         time.sleep(chance.uniform(1, 4))
 

@@ -84,8 +84,8 @@ def test_every_attempt_of_a_request_has_the_same_password_and_every_request_anot
     """Each Job is killed when the server has the call, and does not live to write the Secret."""
     engine = next(e for e in estate.engines if isinstance(e, RealEngine) and e.server is server)
     database = estate.prepare(engine, NAME)
-    # Told when the rehearsal of the kill matrix was: the call is what comes after this answer.
-    estate.moments[database.key("create")] = {"calling": lambda: kill(estate, database, "create")}
+    # The first request looks the procedure up.
+    estate.moments[database.key("create")] = {"asked 2": lambda: kill(estate, database, "create")}
     database.again()
     database.wait_settled("create")
     [first] = given(server, database)
@@ -96,7 +96,7 @@ def test_every_attempt_of_a_request_has_the_same_password_and_every_request_anot
     assert first in secret["dsn"]
     assert kept(estate) == []
 
-    estate.moments[database.key("rotate")] = {"calling": lambda: kill(estate, database, "rotate")}
+    estate.moments[database.key("rotate")] = {"asked 2": lambda: kill(estate, database, "rotate")}
     database.rotate()
     database.wait_settled("rotate")
     passwords = given(server, database)

@@ -61,7 +61,12 @@ class Tenancy:
         named = {**spec, "identity": self.template, "operations": operations}
         client.create(CLASSES, {"metadata": {"name": self.endpoint}, "spec": named})
         example = yaml.safe_load((FOLDER / self.engine.name / "endpoint.yaml").read_text())["spec"]
-        server = {"className": self.endpoint, "host": "127.0.0.1", "port": self.engine.port, "probe": {"every": "0s"}}
+        server = {
+            "className": self.endpoint,
+            "host": "127.0.0.1",
+            "port": self.engine.server.port,
+            "probe": {"every": "0s"},
+        }
         for name in (self.endpoint, f"{self.endpoint}-other"):
             client.create(ENDPOINTS, {"metadata": {"name": name}, "spec": {**example, **server}})
         for name in (VICTIM, ATTACKER):

@@ -9,67 +9,90 @@ from contextlib import AbstractContextManager
 import psycopg
 import pymysql
 
-from tests.matrix.engines import RealEngine
+from tests.integration.tds.server import Server as Double
 from tests.servers.examples import ACCOUNT, DATABASE, Exemplary
+from tests.servers.mariadb import MariaDB
 from tests.servers.pki import KeyPair
 from tests.servers.postgresql import PostgreSQL
 
 FEWEST = 10
 """The least max_connections that MariaDB takes."""
-Trouble = Callable[[RealEngine, KeyPair], AbstractContextManager[None]]
+_NO_PLACE = (
+    17809,
+    "Could not connect because the maximum number of '100' user connections has already been reached. The system"
+    " administrator can use sp_configure to increase the maximum value. The connection has been closed.",
+    20,
+)
+Trouble = Callable[[Exemplary | Double, KeyPair], AbstractContextManager[None]]
 """On which server; its certificate."""
 
 
 @contextlib.contextmanager
-def stopped(engine: RealEngine, certificate: KeyPair) -> Iterator[None]:
+def stopped(server: Exemplary | Double, certificate: KeyPair) -> Iterator[None]:
     """Its process ends, with all that runs there, and is started again."""
-    engine.server.stop()
+    server.stop()
     try:
         yield
     finally:
-        engine.server.start(certificate)
+        server.start(certificate)
 
 
 @contextlib.contextmanager
-def paused(engine: RealEngine, certificate: KeyPair) -> Iterator[None]:
+def paused(server: Exemplary | Double, certificate: KeyPair) -> Iterator[None]:
     """SIGSTOP: it keeps its connections, and answers nothing."""
-    engine.server.pause()
+    server.pause()
     try:
         yield
     finally:
-        engine.server.resume()
+        server.resume()
 
 
 @contextlib.contextmanager
-def slow(engine: RealEngine, certificate: KeyPair) -> Iterator[None]:
+def slow(server: Exemplary | Double, certificate: KeyPair) -> Iterator[None]:
     """Somebody locks what the procedures need."""
-    with _session(engine.server) as ask:
-        if isinstance(engine.server, PostgreSQL):
-            ask("BEGIN")
-            # Logins read it, and go on.
-            ask("LOCK TABLE pg_catalog.pg_authid IN EXCLUSIVE MODE")
-        else:
-            ask(f"LOCK TABLES {DATABASE}.made WRITE")
-        yield
+    match server:
+        case PostgreSQL():
+            with _session(server) as ask:
+                ask("BEGIN")
+                # Logins read it, and go on.
+                ask("LOCK TABLE pg_catalog.pg_authid IN EXCLUSIVE MODE")
+                yield
+        case MariaDB():
+            with _session(server) as ask:
+                ask(f"LOCK TABLES {DATABASE}.made WRITE")
+                yield
+        case Double(world=world):
+            world.locked = True
+            try:
+                yield
+            finally:
+                world.locked = False
 
 
 @contextlib.contextmanager
-def full(engine: RealEngine, certificate: KeyPair) -> Iterator[None]:
+def full(server: Exemplary | Double, certificate: KeyPair) -> Iterator[None]:
     """Others have all its connections."""
-    if isinstance(engine.server, PostgreSQL):
-        engine.server.execute(f"ALTER ROLE {ACCOUNT} CONNECTION LIMIT 0")
-        try:
-            yield
-        finally:
-            engine.server.execute(f"ALTER ROLE {ACCOUNT} CONNECTION LIMIT -1")
-        return
-    with contextlib.ExitStack() as stack:
-        [first, *_] = [stack.enter_context(_session(engine.server)) for _ in range(FEWEST)]
-        first(f"SET GLOBAL max_connections = {FEWEST}")
-        try:
-            yield
-        finally:
-            first("SET GLOBAL max_connections = 100")
+    match server:
+        case PostgreSQL():
+            server.execute(f"ALTER ROLE {ACCOUNT} CONNECTION LIMIT 0")
+            try:
+                yield
+            finally:
+                server.execute(f"ALTER ROLE {ACCOUNT} CONNECTION LIMIT -1")
+        case MariaDB():
+            with contextlib.ExitStack() as stack:
+                [first, *_] = [stack.enter_context(_session(server)) for _ in range(FEWEST)]
+                first(f"SET GLOBAL max_connections = {FEWEST}")
+                try:
+                    yield
+                finally:
+                    first("SET GLOBAL max_connections = 100")
+        case Double(behaviour=behaviour):
+            behaviour.login_error = _NO_PLACE
+            try:
+                yield
+            finally:
+                behaviour.login_error = None
 
 
 TROUBLES: Mapping[str, Trouble] = {"stopped": stopped, "paused": paused, "slow": slow, "full": full}

@@ -51,16 +51,19 @@ class Weather(Gate):
 
 
 class Once:
-    """Each request fails once with the same fault: the same method on the same object, or on the same collection."""
+    """Each request fails once with the same fault.
+
+    The same method on the same object or collection is the same request; to try, to do and to watch are three.
+    """
 
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
-        self._seen: set[tuple[str, str]] = set()
+        self._seen: set[tuple[object, ...]] = set()
         self._lock = threading.Lock()
 
     def __call__(self, asked: Asked) -> Fault | None:
         """The fault, or None."""
-        place = asked.method, urlsplit(asked.target).path
+        place = asked.method, urlsplit(asked.target).path, "dryRun=" in asked.target, asked.watches
         # Nobody leads while a Lease cannot be renewed, which is no fault of a request's.
         if not fits(self._fault, asked) or "/leases/" in place[1]:
             return None

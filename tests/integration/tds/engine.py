@@ -11,6 +11,7 @@ from tests.integration.tds import tokens
 from tests.integration.tds.batches import SyntaxFault, Words, statements
 from tests.integration.tds.procedures import (
     Assigned,
+    Blocked,
     Counted,
     Declared,
     Event,
@@ -62,6 +63,8 @@ class Engine:
         self._attention = attention
         """Waits for so many seconds; whether the client cancelled meanwhile."""
         self._in_rpc = False
+        self._lock_timeout = float("inf")
+        """Seconds."""
 
     def batch(self, text: str, reply: Reply, variables: dict[str, Variable] | None = None) -> None:
         """Run it to its end, or to the error that ends it. Raises Attention, ConnectionError."""
@@ -78,6 +81,8 @@ class Engine:
     def _statement(self, words: Words, reply: Reply, scope: dict[str, Variable]) -> None:
         verb = words.take()
         if verb.is_word("SET"):
+            if words.accept("LOCK_TIMEOUT"):
+                self._lock_timeout = int(words.next.text) / 1000
             while words.next.kind != "end":
                 words.take()
             self._done(reply)
@@ -355,6 +360,8 @@ class Engine:
                     reply.refuse(refusal, tokens.DONEINPROC)
                 case Waits():
                     self._wait(last, reply)
+                case Blocked():
+                    self._wait_unlocked(procedure)
                 case Gone():
                     reply.flush()
                     raise ConnectionError("the server ends the session")
@@ -372,6 +379,14 @@ class Engine:
                 # Not even a client that went away is noticed.
                 time.sleep(min(left, 0.05))
             elif self._attention(min(left, 0.5)):
+                raise Attention
+
+    def _wait_unlocked(self, procedure: Procedure) -> None:
+        until = time.monotonic() + self._lock_timeout
+        while self.world.locked:
+            if time.monotonic() >= until:
+                raise Refusal(1222, "Lock request time out period exceeded.", procedure=procedure.name)
+            if self._attention(0.02):
                 raise Attention
 
     def _application_lock(self, given: dict[str, Any]) -> int:

@@ -59,6 +59,11 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """Touches what others may have locked: waits for them, as long as SET LOCK_TIMEOUT lets it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """The connection ends here."""
 
@@ -78,7 +83,7 @@ class Returned:
     status: int
 
 
-Event: TypeAlias = Rows | Counted | Printed | Raised | Waits | Gone | Assigned | Returned
+Event: TypeAlias = Rows | Counted | Printed | Raised | Waits | Blocked | Gone | Assigned | Returned
 Script: TypeAlias = Callable[[Mapping[str, Any]], Iterator[Event]]
 
 

@@ -57,21 +57,40 @@ class Server:
     behaviour: Behaviour
     world: World = field(default_factory=World)
     listen: str = "127.0.0.1"
+    port: int = 0
+    """0: a free one, from the first start on."""
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(51))
     _channels: dict[int, Channel] = field(default_factory=dict)
+    _awake: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Server:
-        self._listener = socket.create_server((self.listen, 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.kill()
+        self._end()
+
+    def start(self, certificate: KeyPair | None = None) -> None:
+        """Take connections, as what it was when it was stopped; certificate: another one to show."""
+        if certificate is not None:
+            self.behaviour.certificate = certificate
+        self._awake.set()
+        self._listener = socket.create_server((self.listen, self.port))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def stop(self) -> None:
+        """End the process, with all that runs there; what it has stored stays. Raises TimeoutError."""
+        self._end()
+        self.wait_idle()
+
+    def pause(self) -> None:
+        """SIGSTOP: it keeps its connections, and takes new ones, and answers nothing."""
+        self._awake.clear()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._awake.set()
 
     def kill(self) -> None:
         """End every session at once, as a server that crashes."""
@@ -87,14 +106,21 @@ class Server:
                 raise TimeoutError("the double still serves somebody")
             time.sleep(0.01)
 
-    def _accept(self) -> None:
+    def _end(self) -> None:
+        self.resume()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.kill()
+
+    def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                sock, _ = self._listener.accept()
+                sock, _ = listener.accept()
                 threading.Thread(target=self._serve, args=(sock, next(self._numbers)), daemon=True).start()
 
     def _serve(self, sock: socket.socket, number: int) -> None:
-        channel = self._channels[number] = Channel(sock)
+        channel = self._channels[number] = Channel(sock, self._awake)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             Session(self, channel, number).serve()

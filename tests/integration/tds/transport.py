@@ -6,6 +6,7 @@ import contextlib
 import select
 import socket
 import ssl
+import threading
 
 from tests.integration.tds.packets import HEADER, Kind, framed
 
@@ -13,8 +14,10 @@ from tests.integration.tds.packets import HEADER, Kind, framed
 class Channel:
     """Bytes to and from one client; raises ConnectionError when it is gone."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, awake: threading.Event) -> None:
         self.sock = sock
+        self._awake = awake
+        """While it is not set, nothing is heard and nothing said."""
         self.in_clear = bytearray()
         """Everything that was received outside of TLS."""
         self._buffer = bytearray()
@@ -31,6 +34,7 @@ class Channel:
 
     def readable(self, seconds: float) -> bool:
         """Whether something comes within that time."""
+        self._awake.wait()
         if self._buffer or (self._tls is not None and self._tls.pending()):
             return True
         return bool(select.select([self.sock], [], [], seconds)[0])
@@ -50,12 +54,14 @@ class Channel:
 
     def _receive_raw(self) -> bytes:
         data = self.sock.recv(65536)
+        self._awake.wait()
         if not data:
             raise ConnectionError("the client went away")
         return data
 
     def send(self, data: bytes) -> None:
         """All of it."""
+        self._awake.wait()
         if self._tls is None:
             self.sock.sendall(data)
             return

@@ -41,6 +41,8 @@ class World:
     """Names of procedures that are being executed."""
     locks: dict[str, int] = field(default_factory=dict)
     """Resource → session."""
+    locked: bool = False
+    """Whether somebody's transaction holds the tables that procedures need."""
     waiting: set[int] = field(default_factory=set)
     """Sessions that wait for a lock."""
     latch: threading.Lock = field(default_factory=threading.Lock)
