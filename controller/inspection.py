@@ -52,23 +52,27 @@ class Inspection:
         while True:
             ready = [_key(d) for cache in self._world.databases for d in cache.values() if _to_be_inspected(d)]
             for key in ready:
-                try:
-                    self._inspect(key)
-                except KubeError as error:
-                    log.debug("secret not inspected", extra={"error": error.message})
+                self._tried(key)
                 pause.wait(max(self._period / len(ready), LEAST_PAUSE))
             if not ready:
                 pause.wait(min(self._period, 10.0))
 
     def _serve(self) -> None:
         while (key := self._asked.take()) is not None:
-            try:
-                self._inspect(key)
-            except KubeError as error:
-                log.debug("secret not inspected", extra={"error": error.message})
-                self._asked.failed(key)
-            else:
-                self._asked.done(key)
+            (self._asked.done if self._tried(key) else self._asked.failed)(key)
+
+    def _tried(self, key: Key) -> bool:
+        """Whether it could be inspected."""
+        try:
+            self._inspect(key)
+        except KubeError as error:
+            log.debug("secret not inspected", extra={"error": error.message})
+            return False
+        except Exception:
+            # A broad catch, in loops that go on: without their threads no Secret would ever be missed again.
+            log.exception("inspection failed", extra={"database": "/".join(key)})
+            return False
+        return True
 
     def _inspect(self, key: Key) -> None:
         database = self._world.database(key)

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from kubernetes import config
 from kubernetes.client.configuration import Configuration
+from kubernetes.client.exceptions import ApiException
 from kubernetes.client.rest import RESTClientObject
 from urllib3.exceptions import HTTPError
 
@@ -228,7 +229,8 @@ class Client:
             response = self._rest.request(
                 method, url, headers=headers, body=body, _request_timeout=(CONNECT_TIMEOUT, self._request_seconds)
             )
-        except (HTTPError, OSError) as error:
+        except (HTTPError, OSError, ApiException) as error:
+            # The kubernetes package calls a broken TLS handshake by a name of its own.
             raise Unavailable(f"the API server cannot be reached: {type(error).__name__}") from error
         if not 200 <= response.status < 300:
             raise error_from_response(response.status, response.read() or b"")

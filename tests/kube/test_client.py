@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
+from kubernetes.client.configuration import Configuration
 
 from api.resources import NAMESPACES
 from kube.cache import Cache
@@ -37,6 +39,24 @@ def test_a_request_that_is_not_answered_is_given_up(hasty: Client, way: Proxy) -
 
     with pytest.raises(Unavailable, match="ReadTimeoutError"):
         hasty.list(NAMESPACES)
+
+
+def test_a_tls_handshake_that_breaks_is_no_answer() -> None:
+    """As of an API server that is just being stopped, or a load balancer with nobody behind it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1)
+                connection.sendall(b"no TLS here")
+
+        threading.Thread(target=hang_up).start()
+        configuration = Configuration()
+        configuration.host = f"https://127.0.0.1:{listener.getsockname()[1]}"
+
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            Client(configuration).list(NAMESPACES)
 
 
 def test_a_watch_that_does_not_begin_is_begun_again(direct: Client, hasty: Client, way: Proxy) -> None:
