@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -120,6 +120,16 @@ class Entry:
         What a create found there before it is not its effect: neither reset nor deleted on its account.
         """
         return self.running or self.succeeded or (self.called and self.reason != Reason.ALREADY_EXISTS)
+
+    def dated(self, now: datetime) -> Self:
+        """The same, as having ended when it can have: a report carries the clock of its node, which may be hours off.
+
+        Before it was made, or in the future: then it ended when it was made, for all that the API server's clock tells.
+        """
+        made, ended = self.metadata.created_at, self.finished_at
+        if made is None or ended is None or made <= ended <= now:
+            return self
+        return replace(self, finished_at=made)
 
 
 @dataclass(frozen=True, slots=True)

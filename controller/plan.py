@@ -383,6 +383,7 @@ def _same_identity(instance: DatabaseInstance, frozen: Frozen) -> bool:
 def _again(observed: Observed, wanted: Wanted, failed: Entry, now: datetime) -> Plan:
     """Try a failed request again, when it is time."""
     retry = observed.cls.retry if observed.cls is not None else RetryRule()
+    failed = failed.dated(now)
     due = next_attempt(observed.ledger, failed, basis_of(observed), retry)
     if healed(observed.standing, failed) and len(observed.ledger.attempts(failed)) <= MOST_HEALED:
         due = None

@@ -268,6 +268,21 @@ class TestTryingAgain:
         assert isinstance(later.step, StartOperation)
         assert (later.step.spec.sequence, later.step.spec.attempt) == (1, 2)
 
+    @pytest.mark.parametrize("off", [timedelta(hours=9), -timedelta(hours=9)])
+    def test_a_node_whose_clock_is_off_delays_and_hastens_nothing(self, off: timedelta) -> None:
+        """The report's times are that node's; when the Operation was made, the API server says."""
+        world = after(observed(instance=instance()), "create", Reason.PROCEDURE_FAILED)
+        [entry] = world.entries
+        made = replace(entry.metadata, created_at=NOW)
+        world = replace(world, entries=(replace(entry, metadata=made, finished_at=NOW + off),))
+
+        waiting = plan(world, NOW)
+
+        assert waiting.step is None
+        assert waiting.look_again is not None
+        assert waiting.look_again - NOW < timedelta(minutes=1)
+        assert isinstance(plan(world, waiting.look_again).step, StartOperation)
+
     def test_a_stalled_failure_says_so_and_is_tried_slowly(self) -> None:
         world = after(observed(instance=instance()), "create", Reason.PROCEDURE_MISSING)
 
