@@ -25,7 +25,7 @@ def test_what_is_under_way_ends_before_the_database_is_deleted(
 ) -> None:
     engine = chance.choice(estate.engines)
     database = estate.prepare(engine, engine.name)
-    estate.moments[database.key(kind)] = {"calling": database.delete}
+    estate.moments[database.key(kind)] = {"asked 1": database.delete}
     database.again()
     if kind == "rotate":
         database.wait_settled("create")
