@@ -112,4 +112,9 @@ class Ledger:
     def _write(self, status: Json, entry: Entry, seconds: float) -> None:
         # The version holds the uid: a uid alone is not compared when only a status is patched.
         patch = {"metadata": {"resourceVersion": entry.resource_version}, "status": status}
-        patiently(lambda: self._api.merge_patch(self._path, patch), seconds)
+        # 403: an API server that has just started knows nobody's right.
+        patiently(
+            lambda: self._api.merge_patch(self._path, patch),
+            seconds,
+            lambda error: error.transient or error.status == 403,
+        )

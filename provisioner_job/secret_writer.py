@@ -21,6 +21,14 @@ _TURNS = 5
 """How often a Secret may change between reading and writing it."""
 
 
+def passes(error: ApiError) -> bool:
+    """Whether a write may succeed a moment later.
+
+    A 403 of the authorizer, in its words, is no refusal of the Secret: just started, it knows nobody's right.
+    """
+    return error.transient or (error.status == 403 and 'cannot patch resource "secrets"' in error.message)
+
+
 class SecretWriter:
     """Reads, tries and writes the target of one Operation; remembers the Secret as it last saw it."""
 
@@ -60,7 +68,9 @@ class SecretWriter:
         """Apply it without effect and with placeholders. Raises Failure for whatever would stop the real one."""
         for turn in range(_TURNS):
             try:
-                patiently(lambda: self._apply(secret.trial(self._target, self._present), dry_run=True), CHECK_SECONDS)
+                patiently(
+                    lambda: self._apply(secret.trial(self._target, self._present), dry_run=True), CHECK_SECONDS, passes
+                )
             except ApiError as error:
                 if error.status != 409 or turn == _TURNS - 1:
                     raise self._refusal(error, shown=True) from None
@@ -76,7 +86,7 @@ class SecretWriter:
         for turn in range(_TURNS):
             data = compose(self._present.kept if self._present is not None else {})
             try:
-                patiently(lambda values=data.values: self._apply(values, dry_run=False), WRITE_SECONDS)  # type: ignore[misc]
+                patiently(lambda values=data.values: self._apply(values, dry_run=False), WRITE_SECONDS, passes)  # type: ignore[misc]
             except ApiError as error:
                 if error.status != 409 or turn == _TURNS - 1:
                     raise self._refusal(error, shown=False) from None
@@ -115,7 +125,7 @@ class SecretWriter:
 
     def _refusal(self, error: ApiError, *, shown: bool) -> Failure:
         """The API server's error in a Failure; its sentence only after a request without secrets."""
-        if error.transient:
+        if passes(error):
             return Failure(
                 Reason.KUBERNETES_UNAVAILABLE,
                 f"the API server did not take the Secret {self.name}: "

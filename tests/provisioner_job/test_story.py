@@ -404,6 +404,23 @@ class TestChangesDuringTheCall:
         assert world.status(given)["outcome"] == "Succeeded"
         assert (world.secret() or {})["password"] == "fresh-password"
 
+    def test_an_api_server_that_knows_no_right_for_a_moment_is_waited_for(self, world: World) -> None:
+        """As one that has just been started again: the result may be the only copy of a password."""
+        given = world.operation(spec())
+        name = operation_name(given.instance, given.sequence, given.attempt)
+        binding = world.get(ROLE_BINDINGS, name)
+        assert binding is not None
+        with amid_the_call(world, given) as job:
+            world.api.ask("DELETE", ROLE_BINDINGS.path(name, namespace=world.namespace))
+        job.until("called")
+        world.create(
+            ROLE_BINDINGS, {key: binding[key] for key in ("roleRef", "subjects")} | {"metadata": {"name": name}}
+        )
+        job.end()
+
+        assert world.status(given)["outcome"] == "Succeeded"
+        assert (world.secret() or {})["password"] == "fresh-password"
+
     def test_rights_that_arrive_late_are_waited_for(self, world: World) -> None:
         """Grants reach an API server's authorizer a moment after they are made."""
         given = world.operation(spec())
