@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,24 +41,39 @@ class Processes:
 
     def send(self, process: Process, number: signal.Signals) -> None:
         """Signal exactly this process: a pid that has gone to another in the meantime is left alone."""
-        with suppress(ProcessLookupError):
-            handle = os.pidfd_open(process.pid)
-            try:
-                now = self._read(process.pid)
-                if now and now.started == process.started:
+        with self._held(process) as handle:
+            if handle is not None:
+                with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(handle, number)
-            finally:
-                os.close(handle)
 
     def kill(self, *names: str, seconds: float = 10.0) -> None:
-        """End the processes of these names, or all if none is given, and wait until they are gone."""
+        """End the processes of these names, or all if none is given; when it returns, their ports are free."""
         deadline = time.monotonic() + seconds
         while found := [process for process in self.all() if not names or process.name in names]:
-            for process in found:
-                self.send(process, signal.SIGKILL)
-            if time.monotonic() > deadline:
-                raise ClusterError(f"cannot end {', '.join(f'{p.name} ({p.pid})' for p in found)}")
-            time.sleep(0.02)
+            with ExitStack() as stack:
+                held = {process: stack.enter_context(self._held(process)) for process in found}
+                ending = {process: handle for process, handle in held.items() if handle is not None}
+                for handle in ending.values():
+                    with suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(handle, signal.SIGKILL)
+                # Its memory goes first, and with it all that /proc says of it; its sockets are open for a while yet.
+                left = [process for process, handle in ending.items() if not _ended(handle, deadline)]
+            if left:
+                raise ClusterError(f"cannot end {', '.join(f'{p.name} ({p.pid})' for p in left)}")
+
+    @contextmanager
+    def _held(self, process: Process) -> Iterator[int | None]:
+        """A pidfd of exactly this process; None if it is gone."""
+        try:
+            handle = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            yield None
+            return
+        try:
+            now = self._read(process.pid)
+            yield handle if now and now.started == process.started else None
+        finally:
+            os.close(handle)
 
     def _read(self, pid: int) -> Process | None:
         folder = Path("/proc", str(pid))
@@ -70,6 +86,13 @@ class Processes:
             return None
         started = _boot_time() + int(after_name[19]) / os.sysconf("SC_CLK_TCK")
         return Process(pid, Path(argv0).name, started, stopped=after_name[0] == "T")
+
+
+def _ended(handle: int, deadline: float) -> bool:
+    """Whether the process of a pidfd ends in time, with all that it had open."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
 
 def listener(port: int) -> str | None:
