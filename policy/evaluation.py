@@ -43,7 +43,7 @@ def evaluate(policies: Iterable[DatabasePolicy], question: Question) -> list[Vio
         return sorted(found | _validated(matching, question))
     found = _unmet(matching, question)
     if question.operation == "CREATE":
-        found |= {v for policy in matching for v in _quota(policy, question)}
+        found |= {v for policy in matching if policy.limiting for v in _quota(policy, question)}
     return sorted(found | _validated(matching, question))
 
 

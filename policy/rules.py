@@ -85,9 +85,14 @@ class DatabasePolicy:
         return any("usage" in rule.expression + rule.message_expression for rule in self.validations)
 
     @property
+    def limiting(self) -> bool:
+        """Whether it has a quota."""
+        return self.per_namespace is not None or self.per_endpoint is not None
+
+    @property
     def counts(self) -> bool:
         """Whether its verdict on one Database may depend on how many others there are."""
-        return self.per_namespace is not None or self.per_endpoint is not None or self.mentions_usage
+        return self.limiting or self.mentions_usage
 
     @property
     def demanding(self) -> bool:

@@ -61,7 +61,7 @@ def _idle_demands(policy: DatabasePolicy) -> Iterator[Fault]:
         for field in (name for name, made in demands.items() if made):
             yield _idle(f"spec.{field}", "CREATE and UPDATE")
     if "CREATE" not in operations:
-        if policy.per_namespace is not None or policy.per_endpoint is not None:
+        if policy.limiting:
             yield _idle("spec.quota", "CREATE")
         for name, rule in policy.params.items():
             if rule.default is not None and operations - {"DELETE"}:
