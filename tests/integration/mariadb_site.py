@@ -41,12 +41,13 @@ class MariaDBSite(LoginSite):
         """See `LoginSite`."""
         return connect(login)
 
-    def running(self, text: str) -> bool:
-        """Whether a session runs a statement with this text."""
+    def running(self, text: str, seconds: float = 0) -> bool:
+        """Whether a session runs a statement with this text, and has for so long."""
         return bool(
             self.server.execute(
-                "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND INFO LIKE %s",
-                [f"%{text}%"],
+                "SELECT ID FROM information_schema.PROCESSLIST"
+                " WHERE ID <> CONNECTION_ID() AND INFO LIKE %s AND TIME_MS >= %s",
+                [f"%{text}%", seconds * 1000],
             )
         )
 

@@ -1,9 +1,15 @@
-"""A procedure that sleeps, on each engine, and whether it does: what the tests of waits share."""
+"""A procedure that sleeps, on each engine, and whether it does: what the tests of waits share.
+
+No test of a wait reads a clock. What must be ended sleeps for a minute, and then succeeds: a refusal says that it was
+ended before. What would wait for ever gets what it waits for by `otherwise`.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +33,29 @@ def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
         time.sleep(0.01)
 
 
+def meanwhile(condition: Callable[[], object], act: Callable[[], object]) -> threading.Thread:
+    """Act in another thread as soon as the condition is true."""
+
+    def run() -> None:
+        wait_until(condition)
+        act()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@contextmanager
+def otherwise(act: Callable[[], object]) -> Iterator[None]:
+    """Act if the block has not ended by itself after half a minute, long after any limit in it."""
+    timer = threading.Timer(30, act)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @dataclass(frozen=True)
 class Bed:
     """Where one can sleep."""
@@ -43,11 +72,11 @@ class Bed:
     timed_out: str
     """The server's code for a call that took too long."""
 
-    def nap(self, session: Session, seconds: str, timeout: float = 10) -> Any:
+    def nap(self, session: Session, seconds: str, timeout: float = 120) -> Any:
         """Call it; gives its result, or raises."""
         return Caller(session, self.schema)("nap", seconds, timeout=timeout)
 
-    def refusal(self, session: Session, seconds: str, timeout: float = 10) -> Failure:
+    def refusal(self, session: Session, seconds: str, timeout: float = 120) -> Failure:
         """Why a nap that must not end well does not."""
         return Caller(session, self.schema).refusal("nap", seconds, timeout=timeout)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -13,14 +12,14 @@ from api.reasons import Reason
 from provisioner_job.drivers.contract import Session
 from provisioner_job.drivers.sqlserver import lock_name
 from tests.integration.caller import Caller
-from tests.integration.napping import define_nap, wait_until
+from tests.integration.napping import define_nap, meanwhile, wait_until
 from tests.integration.sqlserver_site import SqlServerSchema, SqlServerSite
 from tests.integration.tds.procedures import Waits
 
 pytestmark = pytest.mark.integration
 
 SHORT = timedelta(seconds=0.3)
-LONG = timedelta(seconds=20)
+LONG = timedelta(seconds=60)
 
 
 def test_lock_names_are_apart_and_short_enough() -> None:
@@ -44,15 +43,13 @@ def test_many_cancellations_at_odd_moments_leave_the_process_alive(
 
 def test_a_server_that_does_not_listen_to_cancellations_is_left_behind(misbehaving: SqlServerSite) -> None:
     schema = SqlServerSchema("dbaas", misbehaving)
-    schema.define("mule", "", "", lambda _: iter([Waits(20, deaf=True)]))
+    schema.define("mule", "", "", lambda _: iter([Waits(60, deaf=True)]))
     session = misbehaving.connect()
-    started = time.monotonic()
     failure = Caller(session, schema).refusal("mule", timeout=0.5)
-    waited = time.monotonic() - started
 
     assert failure.reason is Reason.TIMEOUT
     assert "nor to its cancellation" in failure.message
-    assert waited < 8
+    assert "mule" in misbehaving.world.running
     assert Caller(session, schema).refusal("mule").reason is Reason.CONNECTION_LOST
 
 
@@ -61,13 +58,10 @@ def test_a_server_that_crashes_during_a_call_loses_the_connection(misbehaving: S
     define_nap(schema)
     call = Caller(misbehaving.connect(), schema)
 
-    def crash() -> None:
-        wait_until(lambda: "nap" in misbehaving.world.running)
-        assert misbehaving.double is not None
-        misbehaving.double.kill()
-
-    threading.Thread(target=crash).start()
-    failure = call.refusal("nap", seconds="30")
+    assert misbehaving.double is not None
+    thread = meanwhile(lambda: "nap" in misbehaving.world.running, misbehaving.double.kill)
+    failure = call.refusal("nap", seconds="60", timeout=120)
+    thread.join()
     call.session.close()
 
     assert failure.reason is Reason.CONNECTION_LOST
@@ -79,12 +73,9 @@ def test_a_client_that_closes_ends_its_call_and_gives_its_lock_back(misbehaving:
     call = Caller(misbehaving.connect(), schema)
     call.session.lock("mine", SHORT)
 
-    def close() -> None:
-        wait_until(lambda: "nap" in misbehaving.world.running)
-        call.session.close()
-
-    threading.Thread(target=close).start()
-    failure = call.refusal("nap", seconds="30")
+    thread = meanwhile(lambda: "nap" in misbehaving.world.running, call.session.close)
+    failure = call.refusal("nap", seconds="60", timeout=120)
+    thread.join()
     other = misbehaving.connect()
     other.lock("mine", LONG)
     other.close()

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from pymysql.connections import Connection
+from pymysql.cursors import Cursor
 
 from tests.servers.command import main
 from tests.servers.mariadb_programs import PROGRAMS, program, template
@@ -127,19 +129,20 @@ class MariaDB(Server):
         self, statement: str, parameters: Sequence[object] | None = None, *, database: str | None = None
     ) -> list[tuple[Any, ...]]:
         """Run one statement as root over the socket; gives its rows."""
-        with (
-            pymysql.connect(
-                unix_socket=str(self.folder / "socket"),
-                user="root",
-                database=database,
-                charset="utf8mb4",
-                autocommit=True,
-                ssl_disabled=True,
-            ) as connection,
-            connection.cursor() as cursor,
-        ):
+        with self.connect(database) as connection, connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return [*cursor.fetchall()]
+
+    def connect(self, database: str | None = None) -> Connection[Cursor]:
+        """A session of root over the socket, which is to be closed."""
+        return pymysql.connect(
+            unix_socket=str(self.folder / "socket"),
+            user="root",
+            database=database,
+            charset="utf8mb4",
+            autocommit=True,
+            ssl_disabled=True,
+        )
 
     def client(self, *files: Path, database: str = "", variables: Mapping[str, str] | None = None) -> str:
         """Run SQL files with the `mariadb` program as root, as a DBA would; gives its output, and raises with it.
