@@ -54,7 +54,9 @@ TOO_LATE = Answer(error=f"all expressions together took more than {PATIENCE:g} s
 class Evaluator:
     """One process, and whom it waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
+        """`patience`: seconds for all expressions of one request, waiting included."""
+        self._patience = patience
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self._paused: dict[tuple[str, Validation], tuple[float, Answer]] = {}
@@ -67,7 +69,7 @@ class Evaluator:
         # An update brings the object twice, and may make it shorter.
         if _characters(values) - _characters(values.get("oldObject")) > INPUT_LIMIT:
             raise ExpressionError(f"the object has more than {INPUT_LIMIT} characters; shorten it")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self._patience
         answers = self._pauses(namespace, rules)
         rest = [number for number in range(len(rules)) if number not in answers]
         together = self._ask(values, tuple(rules[number] for number in rest), deadline)

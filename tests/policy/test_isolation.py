@@ -27,7 +27,8 @@ ENDLESS = [LONG, LARGE_LISTS, LARGE_TEXTS]
 
 @pytest.fixture
 def evaluator() -> Iterator[Evaluator]:
-    evaluator = Evaluator()
+    # A busy machine takes its time to start the process anew.
+    evaluator = Evaluator(patience=60)
     yield evaluator
     evaluator.close()
 
