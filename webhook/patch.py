@@ -46,8 +46,11 @@ def _steps(old: Any, new: Any, path: str) -> Iterator[Step]:
                 yield {"op": "add", "path": place, "value": new[key]}
             else:
                 yield from _steps(old[key], new[key], place)
-    elif isinstance(old, list) and isinstance(new, list) and _begins_with(new, old):
-        yield from ({"op": "add", "path": f"{path}/-", "value": item} for item in new[len(old) :])
+    elif isinstance(old, list) and isinstance(new, list):
+        if _begins_with(new, old):
+            yield from ({"op": "add", "path": f"{path}/-", "value": item} for item in new[len(old) :])
+        else:
+            yield {"op": "replace", "path": path, "value": new}
     elif old != new or type(old) is not type(new):
         yield {"op": "replace", "path": path, "value": new}
 

@@ -6,7 +6,7 @@ import json
 from base64 import b64encode
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.webhook.builders import patched
@@ -34,6 +34,7 @@ def test_only_what_differs_is_touched() -> None:
 
 
 @given(OBJECTS, OBJECTS)
+@example({"a": [False]}, {"a": [0]})
 def test_the_patch_of_two_manifests_turns_one_into_the_other(old: dict[str, Any], new: dict[str, Any]) -> None:
     patch = b64encode(json.dumps(difference(old, new)).encode()).decode()
 
