@@ -90,8 +90,6 @@ class Slots:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._endpoints: dict[str, _Endpoint] = {}
-        self._kept: dict[Key, set[str]] = {}
-        """Where a slot is kept for whom: a Database may be gone, or elsewhere, when its turn comes."""
 
     def request(self, endpoint: str, turn: Turn, limits: Limits, now: float) -> float | None:
         """Ask for a slot at `now` (monotonic seconds).
@@ -108,7 +106,7 @@ class Slots:
             if limits.per_minute and len(state.starts) >= limits.per_minute:
                 return WINDOW - (now - state.starts[0])
             if turn.key in state.kept:
-                self._let_go(endpoint, turn.key)
+                state.kept.discard(turn.key)
             elif len(state.occupied) + len(state.kept) >= limits.jobs:
                 state.lane(turn).push(turn.key)
                 return WINDOW
@@ -125,7 +123,7 @@ class Slots:
             state.occupied.discard(turn.operation)
             if state.starts:
                 state.starts.pop()
-            self._keep(endpoint, turn.key)
+            state.kept.add(turn.key)
 
     def occupy(self, endpoint: str, operation: str) -> None:
         """`operation` has, or is about to have, a Job that runs."""
@@ -139,33 +137,25 @@ class Slots:
             if state is None or operation not in state.occupied:
                 return None
             state.occupied.discard(operation)
-            return self._grant(endpoint)
+            return self._grant(state)
 
     def settle(self, key: Key) -> list[Key]:
         """`key` was handled: slots that were kept for it and that it did not take go to the keys returned."""
         with self._lock:
-            endpoints = sorted(self._kept.get(key, ()))
-            for endpoint in endpoints:
-                self._let_go(endpoint, key)
-            return [granted for endpoint in endpoints if (granted := self._grant(endpoint)) is not None]
+            # Wherever it is: a Database may be gone, or elsewhere, when its turn comes.
+            keeping = [state for state in self._endpoints.values() if key in state.kept]
+            for state in keeping:
+                state.kept.discard(key)
+            return [granted for state in keeping if (granted := self._grant(state)) is not None]
 
     def occupied(self) -> dict[str, int]:
         """Running Jobs by endpoint."""
         with self._lock:
             return {name: len(state.occupied) for name, state in self._endpoints.items()}
 
-    def _grant(self, endpoint: str) -> Key | None:
-        key = self._endpoints[endpoint].next()
+    @staticmethod
+    def _grant(state: _Endpoint) -> Key | None:
+        key = state.next()
         if key is not None:
-            self._keep(endpoint, key)
+            state.kept.add(key)
         return key
-
-    def _keep(self, endpoint: str, key: Key) -> None:
-        self._endpoints[endpoint].kept.add(key)
-        self._kept.setdefault(key, set()).add(endpoint)
-
-    def _let_go(self, endpoint: str, key: Key) -> None:
-        self._endpoints[endpoint].kept.discard(key)
-        self._kept[key].discard(endpoint)
-        if not self._kept[key]:
-            del self._kept[key]
