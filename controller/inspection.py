@@ -44,7 +44,8 @@ class Inspection:
         threading.Thread(target=self._serve, name="inspection-asked", daemon=True).start()
 
     def _database_changed(self, old: Database | None, new: Database | None) -> None:
-        if old is not None and new is not None and _retry(new) not in (None, _retry(old)):
+        # A controller that has just started does not know which requests another one had served.
+        if new is not None and _retry(new) not in (None, _retry(old) if old is not None else None):
             self._asked.add(_key(new))
 
     def _rounds(self) -> None:

@@ -24,6 +24,8 @@ _MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"
 _TRANSIENT = frozenset({0, 408, 429, 500, 502, 503, 504})
 FIELD_MANAGER = "dbaas-job"
+RIGHTS_SECONDS = 20.0
+"""For how long a 403 may be that of an authorizer which has not read the Roles yet."""
 
 
 class ApiError(Exception):
@@ -101,6 +103,29 @@ class ApiServer:
         except (OSError, NoHttp) as error:
             raise ApiError(0, type(error).__name__, "the API server gave no answer") from error
         return _read(answer.status, answer.body)
+
+
+class Rights:
+    """What is waited for: rights that an API server does not know yet, not those that somebody took away.
+
+    Grants reach its authorizer a moment after they are made, and one that has just started knows none of them. Roles
+    that went with their namespace do not come back.
+
+    For one request and its repetitions. `denies(error)`: whether it is the authorizer that refused.
+    """
+
+    def __init__(self, denies: Callable[[ApiError], bool] = lambda error: error.status == 403) -> None:
+        self._denies = denies
+        self._denied_since: float | None = None
+
+    def awaited(self, error: ApiError) -> bool:
+        """Whether the same request may succeed later: for whatever passes, or while rights may still become known."""
+        if error.transient or not self._denies(error):
+            self._denied_since = None
+            return error.transient
+        now = time.monotonic()
+        self._denied_since = self._denied_since or now
+        return now - self._denied_since < RIGHTS_SECONDS
 
 
 def _read(status: int, answer: bytes) -> Json:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from api.operation import Report
 from api.resources import OPERATIONS
-from provisioner_job.kubernetes import ApiError, ApiServer, Json, patiently
+from provisioner_job.kubernetes import ApiError, ApiServer, Json, Rights, patiently
 
 READ_SECONDS = 30.0
 """Patience with an API server that is away when the Job starts, and with rights that are not there yet."""
@@ -112,9 +112,4 @@ class Ledger:
     def _write(self, status: Json, entry: Entry, seconds: float) -> None:
         # The version holds the uid: a uid alone is not compared when only a status is patched.
         patch = {"metadata": {"resourceVersion": entry.resource_version}, "status": status}
-        # 403: an API server that has just started knows nobody's right.
-        patiently(
-            lambda: self._api.merge_patch(self._path, patch),
-            seconds,
-            lambda error: error.transient or error.status == 403,
-        )
+        patiently(lambda: self._api.merge_patch(self._path, patch), seconds, Rights().awaited)

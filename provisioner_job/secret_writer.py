@@ -10,7 +10,7 @@ from api.resources import SECRETS
 from provisioner_job import secret
 from provisioner_job.audit import now
 from provisioner_job.errors import Failure, shortened
-from provisioner_job.kubernetes import ApiError, ApiServer, patiently
+from provisioner_job.kubernetes import ApiError, ApiServer, Rights, patiently
 from provisioner_job.secret import Data, Present
 
 CHECK_SECONDS = 10.0
@@ -21,12 +21,9 @@ _TURNS = 5
 """How often a Secret may change between reading and writing it."""
 
 
-def passes(error: ApiError) -> bool:
-    """Whether a write may succeed a moment later.
-
-    A 403 of the authorizer, in its words, is no refusal of the Secret: just started, it knows nobody's right.
-    """
-    return error.transient or (error.status == 403 and 'cannot patch resource "secrets"' in error.message)
+def denied(error: ApiError) -> bool:
+    """Whether it was the authorizer, in its words, that refused a write: it is no refusal of the Secret."""
+    return error.status == 403 and 'cannot patch resource "secrets"' in error.message
 
 
 class SecretWriter:
@@ -69,7 +66,9 @@ class SecretWriter:
         for turn in range(_TURNS):
             try:
                 patiently(
-                    lambda: self._apply(secret.trial(self._target, self._present), dry_run=True), CHECK_SECONDS, passes
+                    lambda: self._apply(secret.trial(self._target, self._present), dry_run=True),
+                    CHECK_SECONDS,
+                    Rights(denied).awaited,
                 )
             except ApiError as error:
                 if error.status != 409 or turn == _TURNS - 1:
@@ -86,7 +85,11 @@ class SecretWriter:
         for turn in range(_TURNS):
             data = compose(self._present.kept if self._present is not None else {})
             try:
-                patiently(lambda values=data.values: self._apply(values, dry_run=False), WRITE_SECONDS, passes)  # type: ignore[misc]
+                patiently(
+                    lambda values=data.values: self._apply(values, dry_run=False),  # type: ignore[misc]
+                    WRITE_SECONDS,
+                    Rights(denied).awaited,
+                )
             except ApiError as error:
                 if error.status != 409 or turn == _TURNS - 1:
                     raise self._refusal(error, shown=False) from None
@@ -103,10 +106,7 @@ class SecretWriter:
 
     def _read(self, seconds: float) -> Present | None:
         try:
-            # 403 too: grants reach an API server's authorizer a moment after they are made.
-            found = patiently(
-                lambda: self._api.get(self._path), seconds, lambda error: error.transient or error.status == 403
-            )
+            found = patiently(lambda: self._api.get(self._path), seconds, Rights().awaited)
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -125,7 +125,7 @@ class SecretWriter:
 
     def _refusal(self, error: ApiError, *, shown: bool) -> Failure:
         """The API server's error in a Failure; its sentence only after a request without secrets."""
-        if passes(error):
+        if error.transient or denied(error):
             return Failure(
                 Reason.KUBERNETES_UNAVAILABLE,
                 f"the API server did not take the Secret {self.name}: "

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from provisioner_job.kubernetes import ApiError, patiently
+from provisioner_job import kubernetes
+from provisioner_job.kubernetes import ApiError, Rights, patiently
 from provisioner_job.ledger import passes
 
 
@@ -47,6 +48,36 @@ def test_the_operation_is_read_again_when_rights_are_late_or_another_write_came_
 
     assert patiently(ask, 10, passes) == "yes"
     assert len(asked) == 3
+
+
+def test_rights_that_an_api_server_does_not_know_yet_are_waited_for() -> None:
+    ask, asked = answering(403, 503, 403)
+
+    assert patiently(ask, 10, Rights().awaited) == "yes"
+    assert len(asked) == 4
+
+
+def test_rights_that_were_taken_away_are_not_waited_for_as_long_as_a_server_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A namespace that is deleted takes the Roles along, and waits for the Job."""
+    monkeypatch.setattr(kubernetes, "RIGHTS_SECONDS", 0.05)
+    ask, asked = answering(*[503] * 2, *[403] * 100)
+
+    with pytest.raises(ApiError) as raised:
+        patiently(ask, 600, Rights().awaited)
+
+    assert raised.value.status == 403
+    assert len(asked) == 4
+
+
+def test_a_refusal_that_is_not_the_authorizers_is_final() -> None:
+    ask, asked = answering(403)
+
+    with pytest.raises(ApiError):
+        patiently(ask, 10, Rights(lambda error: "cannot patch" in error.message).awaited)
+
+    assert len(asked) == 1
 
 
 def test_patience_ends_before_the_server_can_answer() -> None:
