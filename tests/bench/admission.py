@@ -6,6 +6,7 @@ The webhook is a process of its own, with its two workers; who asks runs on the 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -20,10 +21,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from api.resources import CLASSES, DATABASES, ENDPOINTS, NAMESPACES, POLICIES
+from api.resources import (
+    CLASSES,
+    DATABASES,
+    ENDPOINTS,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    POLICIES,
+    VALIDATING_WEBHOOKS,
+)
 from policy.expressions import Inputs
 from policy.isolation import Evaluator
 from policy.rules import Validation
+from tests.bench.bare import bare_webhook
 from tests.bench.figures import Row, p50, p99
 from tests.chart.apiserver import ApiServer, running_api_server
 from tests.webhook.builders import database, database_class, endpoint, policy, review
@@ -36,7 +46,8 @@ SECONDS = 5.0
 CREATES = 200
 EVALUATIONS = 200
 RULE = "object.metadata.name.size() <= 40 && object.spec.endpoint != 'policy-{}'"
-WATCHED, UNWATCHED = "watched", "unwatched"
+WATCHED, UNWATCHED, BARE = "watched", "unwatched", "bare"
+"""Namespaces: where the webhook is asked, where nobody is, and where one is that decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Load:
 def rows() -> list[Row]:
     """Measure everything."""
     with running_api_server() as server, tempfile.TemporaryDirectory() as folder:
-        for name in (HOME, WATCHED, UNWATCHED):
+        for name in (HOME, WATCHED, UNWATCHED, BARE):
             _applied(
                 server, NAMESPACES.path(name), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             )
@@ -61,7 +72,9 @@ def rows() -> list[Row]:
             for resource, manifest in ((CLASSES, database_class()), (ENDPOINTS, endpoint())):
                 _applied_eventually(server, resource.path(manifest["metadata"]["name"]), manifest)
             # Before there are policies: what they cost is said of reviews.
-            created = [*_creates(server)]
+            with bare_webhook(webhook.issue("bare")) as url:
+                _registered(server, webhook, url)
+                created = [*_creates(server)]
             return [*_reviews(server, webhook), *created, *_memory(webhook), *_expressions()]
 
 
@@ -135,8 +148,8 @@ def _allowed(connection: socket.socket) -> None:
 
 
 def _creates(server: ApiServer) -> Iterator[Row]:
-    """The same create where the webhook is called and where it is not, one after the other."""
-    taken: dict[str, list[float]] = {WATCHED: [], UNWATCHED: []}
+    """The same create where the webhook is asked, where nobody is and where the bare one is, one after the other."""
+    taken: dict[str, list[float]] = {WATCHED: [], UNWATCHED: [], BARE: []}
     for number in range(CREATES):
         for namespace in taken:
             manifest = database(f"bench-{number}", namespace)
@@ -146,10 +159,24 @@ def _creates(server: ApiServer) -> Iterator[Row]:
             if not answer.accepted:
                 raise RuntimeError(answer.message)
     for label, at, target in (("p50", p50, 3.0), ("p99", p99, 15.0)):
-        added = (at(taken[WATCHED]) - at(taken[UNWATCHED])) * 1000
-        yield Row(
-            f"what the webhook adds to a create : {target:g} ms, {label}", "ms", added, target, added / target, 1.0
-        )
+        added, bare = ((at(taken[where]) - at(taken[UNWATCHED])) * 1000 for where in (WATCHED, BARE))
+        name = "what the webhook adds to a create"
+        yield Row(f"{name} : {target:g} ms, {label}", "ms", added, target, added / target, 1.0)
+        yield Row(f"{name} : what one adds that decides nothing, {label}", "ms", added, bare, added / bare)
+
+
+def _registered(server: ApiServer, webhook: Webhook, url: str) -> None:
+    """Have the bare webhook asked as the installed one is, in its own namespace."""
+    bundle = base64.b64encode(webhook.authority.file.read_bytes()).decode()
+    for resource, path in ((MUTATING_WEBHOOKS, "/mutate"), (VALIDATING_WEBHOOKS, "/validate")):
+        installed = server.ask("GET", resource.path("dbaas")).body
+        told = {
+            "clientConfig": {"url": f"{url}{path}", "caBundle": bundle},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": BARE}},
+        }
+        webhooks = [{**each, **told} for each in installed["webhooks"]]
+        kind = {key: installed[key] for key in ("apiVersion", "kind")}
+        _applied(server, resource.path("bare"), {**kind, "metadata": {"name": "bare"}, "webhooks": webhooks})
 
 
 def _memory(webhook: Webhook) -> Iterator[Row]:
