@@ -100,4 +100,4 @@ def test_an_endpoint_gets_no_more_operations_a_minute_than_it_allows(scene: Scen
 
     scene.change_endpoint(operationsPerMinute=0)
     # At one a minute three of them would take longer.
-    eventually(lambda: all(each.condition()["status"] == "True" for each in patient), "all are Ready at once", 90)
+    eventually(lambda: all(each.condition()["status"] == "True" for each in patient), "all are Ready at once")

@@ -40,7 +40,7 @@ def test_a_retained_database_outlives_its_namespace_and_is_nobodys_until_it_is_h
     kept = scene.apply("kept", namespace=name, deletionPolicy="Retain")
     kept.wait_ready()
     cluster.delete(NAMESPACES, name)
-    cluster.wait_gone(NAMESPACES, name, seconds=60)
+    cluster.wait_gone(NAMESPACES, name)
     instance = kept.instance()
 
     assert instance is not None
@@ -76,7 +76,7 @@ def test_a_namespace_waits_for_a_delete_that_fails_and_ends_once_its_database_is
         shop.patch({"spec": {"deletionPolicy": "Retain"}})
     else:
         shop.annotate(ABANDON, "true")
-    cluster.wait_gone(NAMESPACES, name, seconds=60)
+    cluster.wait_gone(NAMESPACES, name)
     assert scene.dbms.exists(shop.identity)
     left = shop.instance()
     assert (None if left is None else left["status"]["phase"]) == ("Released" if how == "retain" else None)

@@ -50,7 +50,7 @@ def test_a_job_whose_database_is_abandoned_calls_nothing_any_more(estate: Estate
 
     estate.moments[database.key("delete")] = {"read": abandon}
     database.delete()
-    eventually(lambda: database.get() is None and database.remains() == [], "nothing remains here", 60)
+    eventually(lambda: database.get() is None and database.remains() == [], "nothing remains here")
     [journey] = estate.journeys[database.key("delete")]
     eventually(lambda: journey.process is not None and journey.process.poll() is not None, "its Job has ended")
 

@@ -89,7 +89,7 @@ def test_a_secret_that_somebody_destroyed_is_whole_again_when_asked_for(
     keys = {key for key, value in (database.secret() or {}).items() if value}
     deed(database)
     look(database, "1")
-    eventually(lambda: whole(database, engine, keys), "the Secret is whole again", 60)
+    eventually(lambda: whole(database, engine, keys), "the Secret is whole again")
     database.wait_settled("create")
     mended = [(each["spec"]["type"], each["spec"]["request"]) for each in database.operations()]
 

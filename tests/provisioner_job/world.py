@@ -33,7 +33,7 @@ from tests.servers.postgresql import PostgreSQL
 
 HERE = Path(__file__).parent
 OPERATOR = "dbaas-system"
-PATIENCE = 30.0
+PATIENCE = 90.0
 ADMINISTRATOR = "operator"
 ADMINISTRATOR_PASSWORD = "adm'in \"pass\\word"
 GENERATED_PASSWORD = "gener'ated%pass\\word"

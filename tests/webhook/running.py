@@ -25,7 +25,7 @@ HOME = "dbaas-system"
 ACCOUNT = "dbaas-webhook"
 SECRET = "dbaas-webhook-tls"
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds."""
 
 
