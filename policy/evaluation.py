@@ -6,7 +6,8 @@ that became stricter never blocks a label, a finalizer, a rotation, or the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from api.durations import format_duration, parse_duration
@@ -16,7 +17,7 @@ from api.parameters import effective_params, listed
 from policy.patterns import matches
 from policy.question import Question
 from policy.quotas import exceeded
-from policy.rules import DatabasePolicy, Enforcement, PolicyParameter
+from policy.rules import DatabasePolicy, Enforcement, PolicyParameter, Validation
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -68,7 +69,18 @@ def reconsidered(policies: Iterable[DatabasePolicy], question: Question) -> list
 
 
 def _impersonal(policy: DatabasePolicy) -> DatabasePolicy:
-    kept = tuple(rule for rule in policy.validations if "userInfo" not in rule.expression)
+    return _without(policy, lambda rule: "userInfo" in rule.expression)
+
+
+_PLACE = re.compile(r"(?<![.\w])(class|endpoint|usage)\b")
+
+
+def _placeless(policy: DatabasePolicy) -> DatabasePolicy:
+    return _without(policy, lambda rule: _PLACE.search(f"{rule.expression} {rule.message_expression}") is not None)
+
+
+def _without(policy: DatabasePolicy, left_out: Callable[[Validation], bool]) -> DatabasePolicy:
+    kept = tuple(rule for rule in policy.validations if not left_out(rule))
     return policy if len(kept) == len(policy.validations) else replace(policy, validations=kept)
 
 
@@ -203,9 +215,11 @@ def _quota(policy: DatabasePolicy, question: Question) -> Iterator[Violation]:
 
 def _validated(policies: list[DatabasePolicy], question: Question) -> set[Violation]:
     """What CEL expressions have against the request; values are handed to the engine once for all of them."""
+    if question.operation == "CREATE" and question.cls is None:
+        # It is refused already, and expressions about its endpoint or class would only stumble over that.
+        policies = [_placeless(policy) for policy in policies]
     judged = [p for p in policies if p.validations and (question.operation != "DELETE" or p.match.operations)]
-    # Without endpoint or class a creation is refused already, and expressions would only stumble.
-    if not judged or (question.operation == "CREATE" and question.cls is None):
+    if not judged:
         return set()
     if question.operation == "UPDATE" and _judged_part(question.object) == _judged_part(question.old):
         return set()

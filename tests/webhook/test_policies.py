@@ -94,6 +94,23 @@ def test_every_violation_of_every_policy_is_said_at_once() -> None:
     assert list(found) == ["spec.deletionProtection", "spec.params.size", "spec.params.x"]
 
 
+def test_a_mistyped_endpoint_does_not_hide_what_expressions_say_of_the_rest() -> None:
+    """Those about the endpoint or its class would only stumble."""
+    rules = {
+        "metadata.name": "object.metadata.name.startsWith('team-')",
+        "spec.params": "class.metadata.name == 'gold'",
+        "spec.rotation": "endpoint.spec.port == 1",
+        "spec.deletionPolicy": "usage.endpoint > 0",
+    }
+    validations = [{"expression": expression, "fieldPath": path} for path, expression in rules.items()]
+
+    there = faults(judged("CREATE", database(), world=world(policy(validations=validations))))
+    mistyped = faults(judged("CREATE", database(endpoint="ppg"), world=world(policy(validations=validations))))
+
+    assert there.keys() == rules.keys()
+    assert mistyped.keys() == {"metadata.name", "spec.endpoint"}
+
+
 @pytest.mark.parametrize(
     ("match", "concerned"),
     [
