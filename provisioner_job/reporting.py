@@ -20,6 +20,10 @@ ENDING_CHARACTERS = 1000
 """Of the sentence that a condition and an Event show; an Event's note takes 1024."""
 
 
+KEY_CHARACTERS = 253
+"""Of a result key, as of one in a Secret: no Operation holds more than a megabyte or two."""
+
+
 class Ending(NamedTuple):
     """What came of the Operation; `message` is not redacted yet."""
 
@@ -59,7 +63,7 @@ class Reporter(NamedTuple):
             called=self.progress.called,
             reported_by="Job",
             connection=self.progress.connection,
-            result_keys=tuple(map(self.redactor.clean, self.progress.result_keys)),
+            result_keys=tuple(shortened(self.redactor.clean(key), KEY_CHARACTERS) for key in self.progress.result_keys),
         )
         try:
             delivery = ledger.report(report, entry)

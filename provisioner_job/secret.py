@@ -3,7 +3,7 @@
 An empty result means "unchanged". For a key of the Secret whose template refers to an empty result that means:
 
 1. the Secret has a value there: it stays, whatever else the template says;
-2. it has none, and the empty result is a declared credential: the credential is lost (see `lost`);
+2. it has none, and the empty result is a declared credential: the credential is lost (see `provenance`);
 3. it has none, and no declared credential is involved: the template is rendered with the empty text.
 
 A rotation that leaves everything secret as it was has failed, unless its procedures returned it once more.
@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 from api.binding import keys_text, keys_told
 from api.labels import (
-    ADOPT,
     DATABASE_UID,
     KEYS,
     LABEL_CREDENTIALS,
@@ -39,9 +38,10 @@ from api.operation import OperationSpec, SecretTarget, Text
 from api.reasons import Reason
 from api.resources import ROLES
 from api.templates import Reference, Template, TemplateError, Values, refers_to_empty
+from provisioner_job import provenance
 from provisioner_job.audit import rfc3339
 from provisioner_job.drivers.contract import Result
-from provisioner_job.errors import Failure
+from provisioner_job.errors import Failure, shortened
 
 COLLECTED_WITHIN = 3
 """Attempts for which another Database's Secret of this name may be one that is being collected."""
@@ -182,7 +182,7 @@ def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Map
     """What the Secret will hold; `values` has `Result` and, if there is one, `Generated`; `kept`: see `Present.kept`.
 
     Raises Failure: TEMPLATE_INVALID with what the result has, CREDENTIALS_LOST, ALREADY_EXISTS, or RESULT_INVALID for
-    more than a Secret can hold and for a rotation that returned nothing new.
+    more than a Secret can hold, for nothing that it can hold, and for a rotation that returned nothing new.
     """
     # One that was returned before, and now is not even mentioned, is as good as empty.
     values = {**values, "Result": {**dict.fromkeys(target.returned, ""), **values["Result"]}}
@@ -206,11 +206,22 @@ def compose(spec: OperationSpec, target: SecretTarget, values: Values, kept: Map
         except TemplateError as error:
             raise Failure(Reason.TEMPLATE_INVALID, f"key {text.name} of the Secret: {error}") from None
     if gone:
-        raise lost(spec, gone)
+        raise provenance.lost(spec, gone)
     if spec.type == "rotate" and _as_they_were(target, values, data, kept):
         raise _unrotated(spec)
+    if not data and texts:
+        raise _unusable(spec, texts)
     _check_size(spec, data)
     return Data(data, tuple(text.name for text in texts if not is_key(text.name)))
+
+
+def _unusable(spec: OperationSpec, texts: Iterable[Text]) -> Failure:
+    names = shortened(", ".join(text.name for text in texts), 200)
+    return Failure(
+        Reason.RESULT_INVALID,
+        f"{spec.calls[-1].procedure} ran, but returned {names}, and no key of a Secret can be called so: "
+        "let it name its columns, or the rows' keys, with letters, digits, '-', '_' and '.'",
+    )
 
 
 def _check_size(spec: OperationSpec, data: Mapping[str, bytes]) -> None:
@@ -239,28 +250,6 @@ def _unrotated(spec: OperationSpec) -> Failure:
         Reason.RESULT_INVALID,
         f"{names} have run, but returned no new credential; the Secret keeps what it had, which may not work any more: "
         "let the rotate procedure return what it has set",
-    )
-
-
-def lost(spec: OperationSpec, credentials: Iterable[str]) -> Failure:
-    """What it means that a declared credential came back empty, and the Secret lacks it.
-
-    When no earlier attempt of this claim can have created it, the database is somebody else's. Else it is this claim's
-    own, with credentials that never reached the Secret: the controller has them reset where there is a rotate.
-    """
-    names = ", ".join(credentials)
-    procedure = spec.calls[-1].procedure
-    if not spec.recoverable:
-        return Failure(
-            Reason.ALREADY_EXISTS,
-            f"{procedure} returned no {names}: the database existed before this Database asked for it; "
-            f"choose other parameters or another name, have the existing one removed, or have an "
-            f'administrator take it over for you with the annotation {ADOPT}: "true"',
-        )
-    return Failure(
-        Reason.CREDENTIALS_LOST,
-        f"{procedure} returned no {names} and the Secret has none: the database exists, but its credentials are lost; "
-        "have them reset so that the procedure returns them, or delete the Database and apply it again",
     )
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from api.operation import Call, OperationSpec, SecretTarget
 from api.reasons import Reason
-from provisioner_job import calls, secret
+from provisioner_job import calls, provenance, secret
 from provisioner_job.audit import Audit
 from provisioner_job.deadline import Expiry, Watch
 from provisioner_job.drivers.contract import Result, Session
@@ -143,7 +143,7 @@ class Story:
             result = session.call(bound)
         except Failure as failure:
             tools.progress.called = before or (failure.entered and failure.reason not in _NOTHING_RAN)
-            raise
+            raise provenance.judged(self._spec, call, failure) from None
         milliseconds = since(begun)
         if self._spec.secret is not None:
             tools.redactor.add(*(result.get(key, "") for key in self._spec.secret.credentials))

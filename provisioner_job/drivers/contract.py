@@ -84,7 +84,8 @@ class Session(Protocol):
 
         Raises Failure, not `entered` where that is sure: PROCEDURE_MISSING, PROCEDURE_AMBIGUOUS, PERMISSION_DENIED and
         most ARGUMENTS_INVALID before anything ran; PROCEDURE_FAILED, TIMEOUT, INTERRUPTED, DEADLOCK, LOCK_TIMEOUT,
-        CONNECTION_LOST when it may have had an effect; RESULT_INVALID when its result has, or will have, another shape.
+        CONNECTION_LOST when it may have had an effect; RESULT_INVALID when its result has, or will have, another shape;
+        ALREADY_EXISTS when the server says that the database, or its login, that the procedure creates is there.
         """
 
     def inspect(self, name: str) -> Inspection:

@@ -40,6 +40,7 @@ _LOGIN: Mapping[int, Reason] = {
 }
 
 _CALL: Mapping[int, Reason] = {
+    1007: Reason.ALREADY_EXISTS,  # ER_DB_CREATE_EXISTS
     1021: Reason.RESOURCES_EXHAUSTED,  # ER_DISK_FULL
     1037: Reason.RESOURCES_EXHAUSTED,  # ER_OUTOFMEMORY
     1038: Reason.RESOURCES_EXHAUSTED,  # ER_OUT_OF_SORTMEMORY
@@ -82,6 +83,9 @@ CONVERSIONS = frozenset(
     }
 )
 """A text that its type does not take."""
+
+_ACCOUNT = 1396
+"""ER_CANNOT_USER, of every statement about accounts; which one it was, the message says in every language."""
 
 _RIGHT = (
     "whoever it runs as (its DEFINER, or the endpoint's account under SQL SECURITY INVOKER) lacks a right that it needs"
@@ -173,6 +177,8 @@ def call_failure(error: ServerError, called: Called | None = None) -> Failure:
     called: the procedure that the statement calls, if it calls one.
     """
     reason = _CALL.get(error.number)
+    if error.number == _ACCOUNT and "CREATE USER" in error.message:
+        reason = Reason.ALREADY_EXISTS
     if reason is None and called is not None and called.in_question(error.message):
         reason = _OWN_CALL.get(error.number)
     return Failure(reason or Reason.PROCEDURE_FAILED, described(error), code=error.code)

@@ -97,7 +97,7 @@ class PostgresSession:
         with before_the_call():
             statement = self._resolve(procedure)
         try:
-            with _translated(procedure.name, self._wire, procedure.timeout):
+            with _translated(procedure.name, self._wire, procedure.timeout, statement.values):
                 rows = self._query(statement.text, statement.values, procedure.timeout + GRACE)
         except _Unreadable as unreadable:
             label, bound = statement.labels[unreadable.number - 1], statement.values[unreadable.number - 1]
@@ -188,14 +188,16 @@ def _interrupted() -> Failure:
 
 
 @contextlib.contextmanager
-def _translated(what: str, wire: Wire, limit: timedelta) -> Iterator[None]:
-    """Turn what the wire raises into a Failure that says what was being done."""
+def _translated(what: str, wire: Wire, limit: timedelta, given: tuple[Bound, ...] = ()) -> Iterator[None]:
+    """Turn what the wire raises into a Failure that says what was being done. given: the arguments of a call."""
     started = time.monotonic()
     try:
         yield
     except ServerError as error:
         late = time.monotonic() - started >= limit.total_seconds() * 0.95
-        raise _statement_failure(error, what, limit, late=late, cancelled=wire.cancelled) from None
+        if error.sqlstate == _CANCELLED and wire.cancelled:
+            raise _interrupted() from None
+        raise _statement_failure(error, what, limit, given, late=late) from None
     except Lost as lost:
         if wire.cancelled:
             raise _interrupted() from None
@@ -209,15 +211,16 @@ def _translated(what: str, wire: Wire, limit: timedelta) -> Iterator[None]:
         ) from None
 
 
-def _statement_failure(error: ServerError, what: str, limit: timedelta, *, late: bool, cancelled: bool) -> Exception:
-    if error.sqlstate == _CANCELLED and cancelled:
-        return _interrupted()
+def _statement_failure(
+    error: ServerError, what: str, limit: timedelta, given: tuple[Bound, ...], *, late: bool
+) -> Exception:
     if error.sqlstate == _CANCELLED and late:
         message = f"{what}: not finished within {limit.total_seconds():g} s, and cancelled"
         return Failure(Reason.TIMEOUT, message, code=error.sqlstate)
     if error.parameter is not None:
         return _Unreadable(error.parameter, error.sqlstate)
-    failure = postgresql_errors.call_failure(error.sqlstate, error.message, in_body=error.in_body)
+    names = [bound.value for bound in given if bound.value]
+    failure = postgresql_errors.call_failure(error.sqlstate, error.message, in_body=error.in_body, given=names)
     return Failure(failure.reason, f"{what}: {failure.message}", code=failure.code)
 
 

@@ -7,7 +7,7 @@ detail, context, hint and statement quote what they were given, passwords that n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from api.reasons import Reason
 from provisioner_job.errors import Failure
@@ -28,6 +28,8 @@ _LOGIN: Mapping[str, Reason] = {
 }
 
 _CALL: Mapping[str, Reason] = {
+    "42P04": Reason.ALREADY_EXISTS,  # duplicate_database
+    "25006": Reason.SERVER_NOT_READY,  # read_only_sql_transaction: a standby, or a server that is kept read-only
     "08P01": Reason.CONNECTION_LOST,
     "40": Reason.DEADLOCK,  # transaction_rollback: deadlock and serialization failure
     "53300": Reason.TOO_MANY_CONNECTIONS,
@@ -46,6 +48,16 @@ _OWN_CALL: Mapping[str, Reason] = {
     "42725": Reason.PROCEDURE_AMBIGUOUS,
 }
 """Codes that mean this only when they do not come from inside the procedure's body."""
+
+_DUPLICATE_OBJECT = "42710"
+"""A role, among others: which of them, the server says in its own language alone."""
+
+_CURES: Mapping[str, str] = {
+    "25001": "; PostgreSQL creates and drops databases outside of functions and procedures alone: "
+    "let it do so through a connection of its own, as by dblink",
+    "2D000": "; a procedure may COMMIT neither as SECURITY DEFINER nor with SET in its definition",
+}
+"""What helps where the server's own words leave it open."""
 
 _VERBOSE = re.compile(r":  ([0-9A-Z]{5}): ([^\n]*)")
 _LOCATION = re.compile(r"\nLOCATION:  (\w+),")
@@ -74,12 +86,21 @@ def login_failure(text: str, where: str, *, certificate_given: bool) -> Failure 
     return Failure(reason, f"{where} refuses the login: {message}", code=sqlstate)
 
 
-def call_failure(sqlstate: str, message: str, *, in_body: bool) -> Failure:
+def call_failure(sqlstate: str, message: str, *, in_body: bool, given: Iterable[str] = ()) -> Failure:
     """The failure of a statement that calls a procedure, or takes the lock; cancellations are the session's.
 
-    in_body: whether something that the statement called raised it.
+    in_body: whether something that the statement called raised it. given: the values of its arguments; an object that
+    bears such a name is the database's own.
     """
     reason = _lookup(_CALL, sqlstate)
     if reason is None and not in_body:
         reason = _OWN_CALL.get(sqlstate)
-    return Failure(reason or Reason.PROCEDURE_FAILED, message, code=sqlstate)
+    if sqlstate == _DUPLICATE_OBJECT and any(_quotes(message, value) for value in given):
+        reason = Reason.ALREADY_EXISTS
+    cure = _CURES.get(sqlstate, "") if in_body else ""
+    return Failure(reason or Reason.PROCEDURE_FAILED, message + cure, code=sqlstate)
+
+
+def _quotes(message: str, name: str) -> bool:
+    """Whether a message speaks of an object of this name, in the quotes of whichever language."""
+    return bool(name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message, re.IGNORECASE) is not None

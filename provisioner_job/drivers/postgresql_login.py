@@ -142,6 +142,12 @@ def _unusable(wire: Wire, login: Login, expected: Expectation) -> Failure | None
         )
     if wire.connection.parameter("in_hot_standby") == "on":
         return Failure(Reason.SERVER_NOT_READY, f"{expected.where} is a standby, which cannot write; name the primary")
+    if wire.connection.parameter("default_transaction_read_only") == "on":
+        return Failure(
+            Reason.SERVER_NOT_READY,
+            f"{expected.where} is kept read-only: default_transaction_read_only is on there, for this database or for "
+            "the endpoint's account",
+        )
     return None
 
 

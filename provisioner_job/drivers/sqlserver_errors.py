@@ -26,8 +26,11 @@ _LOGIN: Mapping[int, Reason] = {
 }
 
 _CALL: Mapping[int, Reason] = {
+    **dict.fromkeys((1801, 15025), Reason.ALREADY_EXISTS),  # a database, a login
+    **dict.fromkeys((3906, 3908), Reason.SERVER_NOT_READY),  # the database has become read-only
     **dict.fromkeys((1205, 1211, 3960, 3961, 41302, 41305, 41325), Reason.DEADLOCK),
-    1222: Reason.LOCK_TIMEOUT,
+    # 1807, 5061, 5070: two that create or alter databases are in each other's way.
+    **dict.fromkeys((1222, 1807, 5061, 5070), Reason.LOCK_TIMEOUT),
     **dict.fromkeys((10928, 10929, 17809), Reason.TOO_MANY_CONNECTIONS),
     **dict.fromkeys((701, 802, 1101, 1105, 1121, 8645, 8651, 8657, 9002), Reason.RESOURCES_EXHAUSTED),
     **dict.fromkeys((233, 596, 6005, 10053, 10054, 10060, 17142, 40197), Reason.CONNECTION_LOST),

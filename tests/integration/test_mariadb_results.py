@@ -232,7 +232,7 @@ def test_what_the_server_quotes_of_a_failing_body_is_not_told(
     mariadb_schema.procedure("p()", body)
     failure = mariadb_call.refusal("p")
 
-    assert failure.reason is Reason.PROCEDURE_FAILED
+    assert failure.reason is (Reason.ALREADY_EXISTS if failure.code == "1396" else Reason.PROCEDURE_FAILED)
     assert failure.code in failure.message
     assert "s3cret" not in "".join(f"{one!r}{one}{vars(one)}" for one in links(failure))
 
@@ -259,6 +259,7 @@ def test_an_error_is_told_by_number_name_and_state(mariadb_call: Caller, mariadb
         ("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1205", Reason.LOCK_TIMEOUT),
         ("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114", Reason.RESOURCES_EXHAUSTED),
         ("SIGNAL SQLSTATE '42000' SET MYSQL_ERRNO = 1203", Reason.TOO_MANY_CONNECTIONS),
+        ("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290", Reason.SERVER_NOT_READY),
         ("SIGNAL SQLSTATE '70100' SET MYSQL_ERRNO = 1317", Reason.PROCEDURE_FAILED),
         ("SIGNAL SQLSTATE '70100' SET MYSQL_ERRNO = 1969", Reason.PROCEDURE_FAILED),
     ],
@@ -273,6 +274,25 @@ def test_an_error_inside_the_body_has_its_own_reason(
 
     assert failure.reason is reason
     assert failure.retryable
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("EXECUTE IMMEDIATE 'CREATE DATABASE test'", Reason.ALREADY_EXISTS),
+        ("EXECUTE IMMEDIATE 'CREATE USER operator'", Reason.ALREADY_EXISTS),
+        ("EXECUTE IMMEDIATE 'DROP USER nobody_at_all'", Reason.PROCEDURE_FAILED),
+        ("EXECUTE IMMEDIATE 'DROP DATABASE nowhere'", Reason.PROCEDURE_FAILED),
+        ("SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1007, MESSAGE_TEXT = 'taken'", Reason.ALREADY_EXISTS),
+    ],
+)
+def test_a_database_or_an_account_that_is_there_already_is_told_apart(
+    mariadb_call: Caller, mariadb_schema: MariaDBSchema, body: str, reason: Reason
+) -> None:
+    mariadb_schema.define("CREATE DATABASE IF NOT EXISTS test")
+    mariadb_schema.procedure("p()", body)
+
+    assert mariadb_call.refusal("p").reason is reason
 
 
 def test_a_long_message_is_cut(mariadb_call: Caller, mariadb_schema: MariaDBSchema) -> None:

@@ -252,3 +252,14 @@ def test_a_standby_is_not_where_procedures_run(site: Site) -> None:
 
         assert failure.reason is Reason.SERVER_NOT_READY
         assert "standby" in failure.message
+
+
+def test_a_server_that_is_kept_read_only_is_not_ready(site: Site) -> None:
+    site.server.execute(f"ALTER ROLE {site.username} SET default_transaction_read_only = on")
+    try:
+        failure = site.refusal()
+    finally:
+        site.server.execute(f"ALTER ROLE {site.username} RESET default_transaction_read_only")
+
+    assert failure.reason is Reason.SERVER_NOT_READY
+    assert "default_transaction_read_only" in failure.message

@@ -185,6 +185,7 @@ def test_a_message_is_passed_on_as_it_came(call: Caller, schema: Schema) -> None
         ("RAISE EXCEPTION USING ERRCODE = '55P03'", Reason.LOCK_TIMEOUT),
         ("RAISE EXCEPTION USING ERRCODE = '53100'", Reason.RESOURCES_EXHAUSTED),
         ("RAISE EXCEPTION USING ERRCODE = '53300'", Reason.TOO_MANY_CONNECTIONS),
+        ("RAISE EXCEPTION USING ERRCODE = '25006'", Reason.SERVER_NOT_READY),
         ("RAISE EXCEPTION USING ERRCODE = '08001'", Reason.PROCEDURE_FAILED),
         ("RAISE EXCEPTION USING ERRCODE = '57014'", Reason.PROCEDURE_FAILED),
         ("PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(9)", Reason.CONNECTION_LOST),
@@ -197,6 +198,35 @@ def test_an_error_inside_the_body_has_its_own_reason(call: Caller, schema: Schem
 
     assert failure.reason is reason
     assert failure.retryable
+
+
+def test_what_postgresql_allows_in_no_such_procedure_is_told_with_the_way_out(call: Caller, schema: Schema) -> None:
+    schema.function("make() RETURNS void", "BEGIN EXECUTE 'CREATE DATABASE never'; END")
+    schema.define(
+        "CREATE PROCEDURE commits() LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog"
+        " AS $$ BEGIN COMMIT; END $$"
+    )
+
+    assert "as by dblink" in call.refusal("make").message
+    assert "SECURITY DEFINER" in call.refusal("commits").message
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "reason"),
+    [
+        ("42P04", "any words", Reason.ALREADY_EXISTS),
+        ("42710", 'role "team_shop" already exists', Reason.ALREADY_EXISTS),
+        ("42710", "Rolle »team_shop« existiert bereits", Reason.ALREADY_EXISTS),
+        ("42710", 'extension "shop" already exists', Reason.PROCEDURE_FAILED),
+    ],
+)
+def test_what_is_there_already_is_the_database_or_what_bears_its_name(
+    call: Caller, schema: Schema, code: str, message: str, reason: Reason
+) -> None:
+    body = f"BEGIN RAISE EXCEPTION USING ERRCODE = '{code}', MESSAGE = '{message}'; END"
+    schema.function("f(name text, note text) RETURNS void", body)
+
+    assert call.refusal("f", name="team_shop", note="").reason is reason
 
 
 def test_a_session_goes_on_after_a_failure(call: Caller, schema: Schema) -> None:

@@ -323,6 +323,8 @@ def test_what_the_server_quotes_from_values_and_statements_is_not_told(
         (1222, 16, "Lock request time out period exceeded.", Reason.LOCK_TIMEOUT),
         (1105, 17, "Could not allocate space; the 'PRIMARY' filegroup is full.", Reason.RESOURCES_EXHAUSTED),
         (10928, 16, "Resource ID: 1. The request limit is 90.", Reason.TOO_MANY_CONNECTIONS),
+        (1807, 16, "Could not obtain exclusive lock on database 'model'. Retry later.", Reason.LOCK_TIMEOUT),
+        (3906, 16, "Failed to update database 'd' because the database is read-only.", Reason.SERVER_NOT_READY),
         (596, 21, "Cannot continue the execution because the session is in the kill state.", Reason.CONNECTION_LOST),
         (229, 14, "The EXECUTE permission was denied on the object 'other'.", Reason.PROCEDURE_FAILED),
         (201, 16, "Procedure or function 'other' expects parameter '@x'.", Reason.PROCEDURE_FAILED),
@@ -342,6 +344,26 @@ def test_an_error_inside_the_body_has_its_own_reason(
 
     assert failure.reason is reason
     assert failure.retryable
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (1801, "Database 'd' already exists. Choose a different database name."),
+        (15025, "The server principal 'd' already exists."),
+    ],
+)
+def test_a_database_or_a_login_that_is_there_already_is_told_apart(
+    misbehaving: SqlServerSite, number: int, message: str
+) -> None:
+    schema = SqlServerSchema("dbaas", misbehaving)
+    schema.define("p", "", "", events(Raised(number, message)))
+    session = misbehaving.connect()
+    failure = Caller(session, schema).refusal("p")
+    session.close()
+
+    assert failure.reason is Reason.ALREADY_EXISTS
+    assert failure.message == f"dbaas.p: {message}"
 
 
 @pytest.mark.parametrize("before", [(), (pairs(("a", "b" * 9000)),), (Printed("x"),)])

@@ -33,6 +33,7 @@ CREATE = LOG + RETURN.format(password="CASE (SELECT count(*) FROM calls) WHEN 1 
 ALWAYS = LOG + RETURN.format(password="'fresh-password'")
 GATE = 4711
 GATED = f"PERFORM pg_advisory_xact_lock({GATE});"
+TAKEN = "RAISE EXCEPTION 'database \"%\" already exists', name USING ERRCODE = 'duplicate_database';"
 FOREVER = LOG + "PERFORM pg_sleep(60);"
 
 
@@ -566,6 +567,56 @@ class TestFailures:
         assert world.status(given)["reason"] == "AlreadyExists"
         assert world.secret() is None
         assert "secret-written" not in ended.events
+
+    def test_a_create_that_refuses_what_is_there_at_its_first_call_has_found_somebody_elses(self, world: World) -> None:
+        """Else a delete would follow, as of a create that was called, and take that database away."""
+        world.define("create_database", TAKEN)
+        world.run(given := spec())
+        status = world.status(given)
+
+        assert (status["reason"], status["called"]) == ("AlreadyExists", True)
+        assert status["message"].startswith('create_database: database "orders" already exists: ')
+        assert "choose other parameters or another name" in status["message"]
+
+    @pytest.mark.parametrize("kind", ["create", "rotate"])
+    def test_a_create_that_refuses_what_it_has_made_itself_is_told_to_go_on(self, world: World, kind: str) -> None:
+        world.define("create_database", TAKEN)
+        world.define("rotate", "RETURN;")
+        create, rotate = call("create_database", name="orders"), call("rotate", name="orders")
+        world.run(given := spec(type=kind, recoverable=True, calls=(rotate, create) if kind == "rotate" else (create,)))
+        status = world.status(given)
+
+        assert (status["reason"], status["called"]) == ("ProcedureFailed", True)
+        assert 'database "orders" already exists' in status["message"]
+        assert "let create_database go on with what is there already" in status["message"]
+
+    @pytest.mark.parametrize(("name", "reason"), [("orders", "AlreadyExists"), ("pgcrypto", "ProcedureFailed")])
+    def test_an_account_of_that_name_is_somebody_elses_too(self, world: World, name: str, reason: str) -> None:
+        """A create that makes the login first comes to its database never; another object's name says nothing."""
+        taken = f"RAISE EXCEPTION '{name} already exists' USING ERRCODE = 'duplicate_object';"
+        world.define("create_database", taken.replace(f"'{name} ", f"""'role "{name}" """))
+        world.run(given := spec())
+
+        assert world.status(given)["reason"] == reason
+
+    def test_keys_of_which_no_secret_can_have_any_are_no_result(self, world: World) -> None:
+        """An empty Secret would be called Ready."""
+        world.define("create_database", "RETURN QUERY VALUES ('user name', 'u'), ('pass word', 'p');")
+        world.run(given := spec())
+
+        assert world.status(given)["reason"] == "ResultInvalid"
+        assert "returned user name, pass word" in world.status(given)["message"]
+        assert world.secret() is None
+
+    def test_a_key_of_any_length_is_reported_and_costs_nothing(self, world: World) -> None:
+        """The API server takes no Operation of more than a megabyte or two, and no report says so."""
+        world.define("create_database", "RETURN QUERY VALUES ('password', 'p'), (repeat('k', 4000000), 'v');")
+        world.run(given := spec())
+        password, long = world.status(given)["resultKeys"]
+
+        assert world.secret() == {"password": "p"}
+        assert (world.status(given)["reason"], password) == ("Succeeded", "password")
+        assert long == "k" * 252 + "…"
 
     def test_a_key_that_the_result_lacks_is_named(self, world: World) -> None:
         given = spec(secret=target(text("dsn", "{{ .Result.url }}")))
