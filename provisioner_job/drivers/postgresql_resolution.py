@@ -6,7 +6,7 @@ candidates is refused until somebody changes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from api.engines import ENGINES, Driver
@@ -129,14 +129,29 @@ def _named(candidate: Candidate, arguments: Sequence[Argument]) -> Statement:
             raise _Unfit(f"is given {parameter.name} twice: as {given[parameter.name].name} and {argument.name}")
         given[parameter.name] = argument
     call = _Call(candidate)
+    variadic = next((parameter for parameter in candidate.inputs if parameter.mode == "v"), None)
     for parameter, treatment in _treatments(candidate):
         if parameter.is_input and parameter.name in given:
             call.name(parameter, given[parameter.name])
+        elif treatment == "default" and variadic is not None and variadic.name in given:
+            raise _Unfit(f"needs {parameter.name}: PostgreSQL uses no default beside VARIADIC {variadic.name}")
+        elif parameter is variadic and treatment == "default":
+            return _without_variadic(candidate, given, parameter)
         elif treatment == "placeholder":
             call.name(parameter, None)
         elif treatment == "required":
             raise _Unfit(f"needs {parameter.name or 'arguments without names: give them as 0, 1, …'}")
     return call.statement()
+
+
+def _without_variadic(candidate: Candidate, given: Mapping[str, Argument], variadic: Parameter) -> Statement:
+    """By position: by names PostgreSQL finds no VARIADIC that its default stands in for (FuncnameGetCandidates)."""
+    leading = candidate.inputs[: len(given)]
+    if any(parameter.name not in given for parameter in leading):
+        raise _Unfit(f"needs {variadic.name}, or all arguments before the last that is given")
+    arguments = [Argument(str(number), given[parameter.name].value) for number, parameter in enumerate(leading)]
+    labels = tuple(given[parameter.name].name for parameter in leading)
+    return _positional(candidate, arguments)._replace(labels=labels)
 
 
 def _check_name(parameter: Parameter, argument: Argument) -> None:

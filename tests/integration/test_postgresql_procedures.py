@@ -295,6 +295,33 @@ def test_a_variadic_takes_an_array_by_name_and_elements_by_position(call: Caller
     assert call.refusal("f", a="x").reason is Reason.ARGUMENTS_INVALID
 
 
+def test_a_variadic_with_a_default_may_be_left_out(call: Caller, schema: Schema) -> None:
+    """PostgreSQL itself finds no such function by names alone."""
+    schema.function(
+        "f(a text, b text DEFAULT 'b', VARIADIC rest text[] DEFAULT '{c}') RETURNS text",
+        "SELECT a || b || array_to_string(rest, '+')",
+        "sql",
+    )
+
+    assert call("f", a="x") == {"f": "xbc"}
+    assert call("f", b="y", a="x") == {"f": "xyc"}
+    assert call("f", "x") == {"f": "xbc"}
+    assert call("f", a="x", b="", rest="{d,e}") == {"f": "xd+e"}
+
+
+@pytest.mark.parametrize(("given", "told"), [({"b": "x"}, "needs rest"), ({"a": "x", "rest": "{d}"}, "needs b")])
+def test_what_postgresql_cannot_leave_out_beside_a_variadic_is_asked_for(
+    call: Caller, schema: Schema, given: dict[str, str], told: str
+) -> None:
+    schema.function(
+        "f(a text DEFAULT 'a', b text DEFAULT 'b', VARIADIC rest text[] DEFAULT '{c}') RETURNS text", "SELECT a", "sql"
+    )
+    failure = call.refusal("f", **given)
+
+    assert failure.reason is Reason.ARGUMENTS_INVALID
+    assert told in failure.message
+
+
 def test_polymorphic_parameters_take_text(call: Caller, schema: Schema) -> None:
     schema.function("f(a anyelement, b anyarray) RETURNS text", "SELECT a::text || b::text", "sql")
 
