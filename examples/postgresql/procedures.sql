@@ -48,6 +48,12 @@ ALTER ROLE dbaas_owner       NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREP
 ALTER ROLE dbaas_provisioner NOSUPERUSER CREATEDB CREATEROLE INHERIT NOREPLICATION NOBYPASSRLS LOGIN;
 ALTER ROLE dbaas_logins      NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS NOLOGIN;
 GRANT dbaas_logins TO dbaas_provisioner WITH ADMIN OPTION;
+-- From PostgreSQL 16 on, CREATEROLE is not enough to alter a role: logins that were made before an upgrade need this, too.
+SELECT format('GRANT %I TO dbaas_provisioner WITH ADMIN OPTION', login.rolname)
+  FROM pg_auth_members m JOIN pg_roles login ON login.oid = m.member
+ WHERE m.roleid = 'dbaas_logins'::regrole AND login.rolname <> 'dbaas_provisioner'
+   AND NOT EXISTS (SELECT FROM pg_auth_members a
+                    WHERE a.roleid = login.oid AND a.member = 'dbaas_provisioner'::regrole AND a.admin_option) \gexec
 
 \if :{?operator_password}
 ALTER ROLE dbaas_operator PASSWORD :'operator_password';
@@ -96,7 +102,19 @@ BEGIN
     PERFORM dbaas_internal.dblink_connect('provisioner', 'dbaas_loopback');
     BEGIN
         FOREACH command IN ARRAY commands LOOP
-            PERFORM dbaas_internal.dblink_exec('provisioner', command);
+            IF dbaas_internal.dblink_send_query('provisioner', command) <> 1 THEN
+                RAISE EXCEPTION 'dbaas_provisioner cannot be asked for anything' USING ERRCODE = 'connection_failure';
+            END IF;
+            -- An answer for each of its statements, and then none; an error is raised here, too.
+            LOOP
+                -- In older minor releases (16.4 is one) dblink_exec() is deaf while it waits, and DROP DATABASE waits
+                -- until every session has listened: this one, too.
+                WHILE dbaas_internal.dblink_is_busy('provisioner') = 1 LOOP
+                    PERFORM pg_sleep(0.002);
+                END LOOP;
+                PERFORM FROM dbaas_internal.dblink_get_result('provisioner') AS answer (status text);
+                EXIT WHEN NOT FOUND;
+            END LOOP;
         END LOOP;
     EXCEPTION WHEN OTHERS OR QUERY_CANCELED THEN
         PERFORM dbaas_internal.dblink_disconnect('provisioner');
@@ -143,7 +161,9 @@ BEGIN
         END IF;
         -- One command, one transaction: a role that exists is marked as ours. It cannot log in before all is done.
         commands := commands || format(
-            'CREATE ROLE %1$I NOLOGIN IN ROLE dbaas_logins; GRANT %1$I TO dbaas_provisioner', k8s_name);
+            'CREATE ROLE %1$I NOLOGIN IN ROLE dbaas_logins; GRANT %1$I TO dbaas_provisioner%2$s', k8s_name,
+            -- PostgreSQL 16 and later give this to who makes a role; it is to be there after an upgrade.
+            CASE WHEN current_setting('server_version_num')::integer < 160000 THEN ' WITH ADMIN OPTION' END);
     END IF;
     IF NOT EXISTS (SELECT FROM pg_database WHERE datname = k8s_name) THEN
         -- Nobody connects before CONNECT is taken from PUBLIC.

@@ -6,9 +6,12 @@ import psycopg
 import pytest
 
 from tests.integration.installation import Installation
-from tests.servers.examples import OPERATOR_PASSWORD
+from tests.servers.examples import OPERATOR_PASSWORD, run
 
 pytestmark = pytest.mark.integration
+
+MADE = "CREATE ROLE {0} NOLOGIN IN ROLE dbaas_logins; GRANT {0} TO dbaas_provisioner"
+"""What creating begins with."""
 
 
 @pytest.fixture
@@ -31,18 +34,43 @@ def test_deleting_takes_database_and_login_away_whoever_is_connected(installatio
 @pytest.mark.parametrize(
     "interrupted",
     [
-        "CREATE ROLE {0} NOLOGIN IN ROLE dbaas_logins; GRANT {0} TO dbaas_provisioner",
+        MADE,
         "CREATE DATABASE {0} OWNER {0} ALLOW_CONNECTIONS false",
     ],
 )
 def test_a_create_that_was_interrupted_is_completed_by_the_next(installation: Installation, interrupted: str) -> None:
     name = f"half_{len(interrupted)}"
-    steps = ["CREATE ROLE {0} NOLOGIN IN ROLE dbaas_logins; GRANT {0} TO dbaas_provisioner"]
-    for step in dict.fromkeys([*steps, interrupted]):
-        installation.server.execute(step.format(name))
+    for step in dict.fromkeys([MADE, interrupted]):
+        # As the functions do it.
+        statement = f"SET ROLE dbaas_owner; SELECT dbaas_internal.execute('{step.format(name)}')"
+        installation.server.execute(statement, database="dbaas")
     result = installation.call("create", name)
 
     installation.logged_in(result).close()
+
+
+def test_a_login_survives_an_upgrade_to_a_server_on_which_createrole_alone_alters_no_role(
+    installation: Installation,
+) -> None:
+    """PostgreSQL 16 and later want the ADMIN OPTION, which pg_upgrade brings along if it was there before."""
+    installation.call("create", "of_today")
+    installation.server.execute(MADE.format("of_before"))
+    before = _altered_by_the_provisioner(installation)
+    run(installation.server)
+
+    assert "of_today" in before
+    assert "of_before" not in before
+    assert "of_before" in _altered_by_the_provisioner(installation)
+    installation.logged_in(installation.call("create", "of_before")).close()
+    installation.call("delete", "of_before")
+
+
+def _altered_by_the_provisioner(installation: Installation) -> list[str]:
+    rows = installation.server.execute(
+        "SELECT DISTINCT roleid::regrole::text FROM pg_auth_members"
+        " WHERE admin_option AND member = 'dbaas_provisioner'::regrole"
+    )
+    return [role for (role,) in rows]
 
 
 def test_a_delete_that_was_interrupted_is_completed_by_the_next(installation: Installation) -> None:

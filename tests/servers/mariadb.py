@@ -149,7 +149,7 @@ class MariaDB(Server):
 
         variables: user variables that are set first.
         """
-        command = [str(program("mariadb")), "--no-defaults", "--batch", "--default-character-set=utf8mb4"]
+        command = [str(program("mariadb")), "--no-defaults", "--skip-ssl", "--batch", "--default-character-set=utf8mb4"]
         command += [f"--socket={self.folder / 'socket'}", "--user=root", *([database] if database else [])]
         assignments = "".join(
             f"SET @{name} = _utf8mb4 X'{value.encode().hex()}';\n" for name, value in (variables or {}).items()

@@ -14,7 +14,7 @@ _PATHS = ("/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin")
 
 def program(name: str) -> Path:
     """One of them."""
-    found = shutil.which(name, path=os.pathsep.join(_PATHS))
+    found = shutil.which(name, path=str(PROGRAMS.chosen or os.pathsep.join(_PATHS)))
     if found is None:
         raise PROGRAMS.missing
     return Path(found)

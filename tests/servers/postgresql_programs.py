@@ -11,8 +11,11 @@ _PACKAGES = Path("/usr/lib/postgresql")
 
 
 def binaries() -> Path:
-    """The folder of the newest installed PostgreSQL's programs."""
-    found = sorted(_PACKAGES.glob("*/bin/initdb"), key=lambda path: int(path.parent.parent.name))
+    """The folder of the chosen PostgreSQL's programs, or of the newest that is installed."""
+    if PROGRAMS.chosen is not None:
+        found = [*PROGRAMS.chosen.glob("initdb")]
+    else:
+        found = sorted(_PACKAGES.glob("*/bin/initdb"), key=lambda path: int(path.parent.parent.name))
     if not found:
         raise PROGRAMS.missing
     return found[-1].parent
@@ -20,7 +23,8 @@ def binaries() -> Path:
 
 def template() -> Path:
     """A data folder whose superuser is `postgres`."""
-    return PROGRAMS.template(binaries().parent.name, _initialise)
+    said = PROGRAMS.run([binaries() / "initdb", "--version"], check=True, capture_output=True).stdout
+    return PROGRAMS.template(said.split("(PostgreSQL) ")[1].split(".")[0], _initialise)
 
 
 def _initialise(data: Path) -> None:

@@ -48,8 +48,20 @@ class Programs:
     """Of folders that go away with the process that made them."""
 
     @property
+    def chosen(self) -> Path | None:
+        """The folder of other programs than the machine's packages, which `DBAAS_<ENGINE>_BIN` names."""
+        named = os.environ.get(self._variable)
+        return Path(named) if named else None
+
+    @property
+    def _variable(self) -> str:
+        return f"DBAAS_{self.engine.upper()}_BIN"
+
+    @property
     def missing(self) -> Missing:
         """They are not installed."""
+        if self.chosen is not None:
+            return Missing(f"{self._variable}: {self.chosen} has no {self.engine}")
         return Missing(f"{self.engine} is not installed; apt-get install {self.package}")
 
     def _server_user(self) -> str | None:
