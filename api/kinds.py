@@ -48,6 +48,9 @@ class Metadata:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
+    generate_name: str = ""
+    owners: tuple[Manifest, ...] = ()
+    """`ownerReferences`."""
 
     @classmethod
     def parse(cls, manifest: Manifest) -> Metadata:
@@ -64,6 +67,8 @@ class Metadata:
             labels=metadata.get("labels") or NOTHING,
             annotations=metadata.get("annotations") or NOTHING,
             finalizers=tuple(metadata.get("finalizers") or ()),
+            generate_name=metadata.get("generateName", ""),
+            owners=tuple(metadata.get("ownerReferences") or ()),
         )
 
     @property

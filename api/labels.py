@@ -41,6 +41,10 @@ ABANDON = f"{GROUP}/abandon"
 ADOPT = f"{GROUP}/adopt"
 """`"true"`: have the credentials of a database reset that existed before the Database asked for it."""
 CONFIRM_DELETE = f"{GROUP}/confirm-delete"
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""kubectl's own, on anything that was applied: large, and says nothing that the object does not say."""
+
 # On a Job that probes an endpoint.
 PROBE_TYPE = "probe"
 """Its `LABEL_OPERATION_TYPE`."""

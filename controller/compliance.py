@@ -195,13 +195,16 @@ def _manifest(database: Database) -> dict[str, Any]:
     metadata = database.metadata
     told = {
         "name": metadata.name,
+        "generateName": metadata.generate_name,
         "namespace": metadata.namespace,
         "uid": metadata.uid,
+        "resourceVersion": metadata.resource_version,
         "generation": metadata.generation,
         "creationTimestamp": metadata.created_at and metadata.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "labels": dict(metadata.labels),
         "annotations": dict(metadata.annotations),
         "finalizers": list(metadata.finalizers),
+        "ownerReferences": list(metadata.owners),
     }
     present = {key: value for key, value in told.items() if value}
     return {
@@ -209,6 +212,7 @@ def _manifest(database: Database) -> dict[str, Any]:
         "kind": DATABASES.kind,
         "metadata": present,
         "spec": dict(database.spec),
+        "status": dict(database.status),
     }
 
 

@@ -40,6 +40,8 @@ class _Basis:
     generation: int
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+    held_by: tuple[object, ...]
+    """Finalizers and owners."""
     around: Surroundings
     rules: int
     occupancy: int
@@ -75,6 +77,7 @@ class Judge:
             generation=metadata.generation,
             labels=metadata.labels,
             annotations=metadata.annotations,
+            held_by=(*metadata.finalizers, *metadata.owners),
             around=around,
             rules=self._rules,
             occupancy=self._occupancy.version,
@@ -139,11 +142,14 @@ def _telling(basis: _Basis) -> tuple[object, ...]:
     around = basis.around
     return (
         (basis.uid, basis.generation, basis.rules, around.claimed),
-        (basis.labels, basis.annotations, around.labels),
+        (basis.labels, basis.annotations, basis.held_by, around.labels),
         _version(around.endpoint),
         _version(around.cls),
     )
 
 
 def _version(held: DatabaseEndpoint | DatabaseClass | None) -> tuple[object, ...]:
-    return () if held is None else (held.metadata.uid, held.metadata.generation, held.metadata.labels)
+    if held is None:
+        return ()
+    metadata = held.metadata
+    return metadata.uid, metadata.generation, metadata.labels, metadata.annotations

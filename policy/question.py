@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from api.durations import format_duration
 from api.kinds import DatabaseClass, DatabaseEndpoint, Manifest, Metadata, ParameterRule
+from api.labels import LAST_APPLIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +83,14 @@ class Question:
         }
 
 
-_BULK = "kubectl.kubernetes.io/last-applied-configuration"
-
-
 def _lean(manifest: Manifest) -> dict[str, Any]:
     """Without what says nothing of the Database and may be large."""
     if not manifest:
         return {}
     metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
     annotations = metadata.get("annotations") or {}
-    if _BULK in annotations:
-        metadata["annotations"] = {key: value for key, value in annotations.items() if key != _BULK}
+    if LAST_APPLIED in annotations:
+        metadata["annotations"] = {key: value for key, value in annotations.items() if key != LAST_APPLIED}
     return {**manifest, "metadata": metadata}
 
 
@@ -145,7 +143,7 @@ def _endpoint(endpoint: DatabaseEndpoint) -> dict[str, Any]:
 
 
 def _metadata(metadata: Metadata) -> dict[str, Any]:
-    annotations = {key: value for key, value in metadata.annotations.items() if key != _BULK}
+    annotations = {key: value for key, value in metadata.annotations.items() if key != LAST_APPLIED}
     return {"name": metadata.name, "labels": dict(metadata.labels), "annotations": annotations}
 
 

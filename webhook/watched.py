@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from api.kinds import DatabaseClass, DatabaseEndpoint
+from api.labels import LAST_APPLIED
 from api.resources import CLASSES, DATABASES, ENDPOINTS, INSTANCES, NAMESPACES, POLICIES, Resource
 from kube.cache import Cache, HasMetadata
 from kube.client import Client, Object
@@ -123,6 +124,10 @@ def _class(manifest: Object) -> DatabaseClass:
 
 
 def _lean(manifest: Object) -> dict[str, Any]:
-    """An object's metadata without what checks never read, most of all `last-applied-configuration`."""
+    """An object's metadata without what neither checks nor expressions read: managed fields, and the like."""
     metadata = manifest.get("metadata", {})
-    return {key: metadata[key] for key in ("name", "uid", "resourceVersion", "labels") if key in metadata}
+    kept = ("name", "uid", "resourceVersion", "labels", "annotations")
+    lean = {key: metadata[key] for key in kept if key in metadata}
+    if LAST_APPLIED in (annotations := lean.get("annotations") or {}):
+        lean["annotations"] = {key: value for key, value in annotations.items() if key != LAST_APPLIED}
+    return lean

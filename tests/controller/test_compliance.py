@@ -318,13 +318,19 @@ def test_warn_and_audit_hold_nothing_back_and_are_told(cluster: Cluster) -> None
         ("object.spec.ghost == 1", True),
         ("'dba' in request.userInfo.groups", False),
         ("oldObject == null", False),
+        ("object.metadata.generateName == 'a-' && object.metadata.resourceVersion != ''", False),
+        ("object.metadata.ownerReferences[0].kind == 'Application' && object.metadata.finalizers.size() == 1", False),
+        ("object.status.instance == 'db-a'", False),
     ],
 )
 def test_expressions_are_asked_again_but_for_those_about_the_requester(
     cluster: Cluster, expression: str, *, violated: bool
 ) -> None:
+    """They find what admission lets them read."""
     cluster.policy(validations=[{"expression": expression, "message": "no"}])
-    cluster.database("a", params={"size": "huge"})
+    owner = {"apiVersion": "example.com/v1", "kind": "Application", "name": "a", "uid": "1"}
+    metadata = {"generateName": "a-", "ownerReferences": [owner], "status": {"instance": "db-a"}}
+    cluster.database("a", params={"size": "huge"}, metadata=metadata)
 
     assert bool(cluster.judged("a").denied) == violated
 
@@ -447,6 +453,36 @@ def test_a_verdict_is_worked_out_anew_only_when_something_changed(cluster: Clust
 
     assert again is first
     assert cluster.judged("a").denied
+
+
+@pytest.mark.parametrize(
+    ("cache", "name", "variable"), [("endpoints", "main", "endpoint"), ("classes", "postgres", "class")]
+)
+def test_an_annotation_of_endpoint_or_class_is_something_that_changed(
+    cluster: Cluster, cache: str, name: str, variable: str
+) -> None:
+    """Annotations change no generation."""
+    closed = f"'closed' in {variable}.metadata.annotations"
+    cluster.policy(validations=[{"expression": f"!({closed})", "message": "closed"}])
+    spec = {"endpoints": SERVER, "classes": {"driver": "postgres", "operations": {"create": CREATE}}}[cache]
+    cluster.database("a")
+    cluster.claim("a")
+    denied = []
+    for written in ({}, {"closed": "yes"}, {}):
+        cluster.put(cache, name, spec, annotations=written)
+        denied.append(bool(cluster.judged("a").denied))
+
+    assert denied == [False, True, False]
+
+
+def test_an_owner_of_the_database_is_something_that_changed(cluster: Cluster) -> None:
+    cluster.policy(validations=[{"expression": "has(object.metadata.ownerReferences)", "message": "owned"}])
+    denied = []
+    for owners in ([], [{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "1"}]):
+        cluster.database("a", metadata={"creationTimestamp": "2026-11-21T11:00:00Z", "ownerReferences": owners})
+        denied.append(bool(cluster.judged("a").denied))
+
+    assert denied == [True, False]
 
 
 def test_a_policy_wakes_those_whom_it_is_about_and_a_deletion_those_who_wait(cluster: Cluster) -> None:

@@ -91,6 +91,25 @@ def test_a_policy_that_does_not_compile_is_printed_with_its_column(kubectl: Kube
     golden("policy-broken", kubectl("apply", "-f", "-", stdin=broken).stderr)
 
 
+def test_expressions_see_the_annotations_of_endpoint_and_class(kubectl: Kubectl) -> None:
+    closed = "!('example.com/closed' in {each}.metadata.?annotations.orValue({{}}))"
+    rules = [{"expression": closed.format(each=each), "message": f"{each} is closed"} for each in ("endpoint", "class")]
+    kubectl.apply(policy("open", match={"operations": ["CREATE"]}, validations=rules))
+    said = [""]
+
+    def refused(*closed: str) -> bool:
+        said[0] = kubectl("create", "-f", "-", "--dry-run=server", stdin=bare("late")).stderr
+        return [each for each in ("class", "endpoint") if f"{each} is closed" in said[0]] == [*closed]
+
+    for kind, name, known in (("dbe", "pg", ["endpoint"]), ("dbc", "standard", ["class", "endpoint"])):
+        done = kubectl("annotate", kind, name, "example.com/closed=yes", namespace="")
+        assert done.returncode == 0, done.stderr
+        eventually(lambda known=known: refused(*known), lambda: said[0])  # type: ignore[misc]
+    kubectl("annotate", "dbe,dbc", "--all", "example.com/closed-", namespace="")
+
+    eventually(refused, lambda: said[0])
+
+
 def test_a_database_is_defaulted_warned_of_counted_and_deleted_when_confirmed(kubectl: Kubectl) -> None:
     dry = kubectl("create", "-f", "-", "--dry-run=server", stdin=bare("orders"), user="alice")
     created = kubectl("apply", "-f", "-", stdin=bare("orders"), user="alice")
