@@ -84,7 +84,9 @@ class Lasts(validate.Validator):
         bounds = f"of at least {format_duration(self.least)}"
         if self.most is not None:
             bounds = f"from {format_duration(self.least)} to {format_duration(self.most)}"
-        return f"must be a duration {bounds}, such as 90s or 1h30m" + (", or 0" if self.or_never else "")
+        # An example that is not too short itself.
+        short = "90s" if self.least <= timedelta(seconds=90) else "24h"
+        return f"must be a duration {bounds}, such as {short} or 1h30m" + (", or 0" if self.or_never else "")
 
 
 class Distinct(validate.Validator):
@@ -311,7 +313,8 @@ class _ClassSpec(Shape):
 
     @_together
     def _what_is_deleted_has_a_procedure(self, data: Json, written: Json) -> None:
-        if data.get("deletion_policy") == "Delete" and "delete" not in written.get("operations", ()):
+        operations = written.get("operations")
+        if data.get("deletion_policy") == "Delete" and isinstance(operations, Mapping) and "delete" not in operations:
             raise ValidationError("Delete needs spec.operations.delete; add it, or write Retain", "deletionPolicy")
 
 
@@ -462,12 +465,15 @@ SPECS: Mapping[str, type[Shape]] = {
 _PARTS = {kind: Part(shape()) for kind, shape in SPECS.items()}
 _NAME_LIMITS = {"Database": 63, "DatabaseEndpoint": 63, "DatabasePolicy": 63, "DatabaseClass": 253}
 """The first two become values of labels."""
+_BESIDE = {"apiVersion", "kind", "metadata"}
+_WITH_STATUS = {"Database", "DatabaseEndpoint"}
 
 
 def faults(kind: str, manifest: Json) -> list[Fault]:
     """Everything that the API server would refuse in a new object of `kind`, sorted by path; empty if it would not.
 
-    `status` and the rest of `metadata` are not looked at. Raises ValueError for a kind that users do not write.
+    What is in `status` and in the rest of `metadata` is not looked at. Raises ValueError for a kind that users do not
+    write.
     """
     if kind not in SPECS:
         raise ValueError(f"{kind} is not a kind that users write; those are {', '.join(SPECS)}")
@@ -476,6 +482,9 @@ def faults(kind: str, manifest: Json) -> list[Fault]:
         found.append(Fault("apiVersion", f"must be {API_VERSION}"))
     if manifest.get("kind", kind) != kind:
         found.append(Fault("kind", f"must be {kind}"))
+    known = _BESIDE | {"spec"} | ({"status"} if kind in _WITH_STATUS else set())
+    for field in sorted(manifest.keys() - known):
+        found.append(Fault(field, f"is not known here; known are {', '.join(sorted(known))}"))
     name = (manifest.get("metadata") or {}).get("name") or ""
     if len(name) > _NAME_LIMITS[kind]:
         found.append(Fault("metadata.name", f"must have at most {_NAME_LIMITS[kind]} characters"))
@@ -485,6 +494,12 @@ def faults(kind: str, manifest: Json) -> list[Fault]:
         part = _PARTS[kind]
         found += _flat("spec", part, part.schema.validate(_without_nulls(part, manifest["spec"])))
     return sorted(found)
+
+
+def without_nulls(kind: str, manifest: Json) -> Json:
+    """`manifest` without the nulls in its spec that the API server drops before anybody else sees it."""
+    spec = manifest.get("spec")
+    return manifest if spec is None else {**manifest, "spec": _without_nulls(_PARTS[kind], spec)}
 
 
 def _without_nulls(field: AnyField, value: Any) -> Any:

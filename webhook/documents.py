@@ -152,10 +152,16 @@ def _from_json(text: str) -> list[_Parsed] | None:
         return seen
 
     try:
-        document.value = json.loads(text, object_pairs_hook=distinct)
+        # Half a surrogate pair is JSON, but no text; what is no number is not even JSON.
+        whole = json.loads(text, object_pairs_hook=distinct, parse_constant=_refuse_constant)
+        document.value = json.loads(_sound(json.dumps(whole, ensure_ascii=False))) if "\\u" in text else whole
     except (ValueError, RecursionError):
         return None
     return [document]
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _objects(document: _Parsed, file: str, number: int) -> Iterator[Document]:
@@ -184,8 +190,13 @@ def _key(node: yaml.Node) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def _sound(text: str) -> str:
+    """A text as Go reads it: with U+FFFD for half a surrogate pair."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _scalar(node: yaml.ScalarNode) -> Any:
-    text: str = node.value
+    text = _sound(node.value)
     match node.tag.removeprefix(_TAG):
         case "str" | "merge":
             return text

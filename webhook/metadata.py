@@ -19,6 +19,8 @@ _NAME_LIMIT = 253
 _NAMESPACE_LIMIT = 63
 _ANNOTATIONS_LIMIT = 262144
 """Bytes of all keys and values."""
+_OWNER_NAMES = ("apiVersion", "kind", "name", "uid")
+_OWNER_FLAGS = ("controller", "blockOwnerDeletion")
 _FIELDS = frozenset(
     {"name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers", "selfLink", "uid"}
     | {"resourceVersion", "generation", "managedFields"}
@@ -42,9 +44,32 @@ def metadata_faults(manifest: Manifest, *, namespaced: bool) -> Iterator[Fault]:
         yield Fault("metadata.namespace", "is no name of a namespace")
     for field in ("labels", "annotations"):
         yield from _map_faults(field, metadata.get(field))
-    finalizers = metadata.get("finalizers") or []
+    owners, finalizers = (
+        [] if metadata.get(field) is None else metadata[field] for field in ("ownerReferences", "finalizers")
+    )
+    yield from _owner_faults(owners)
     if not isinstance(finalizers, list) or not all(isinstance(each, str) and is_label_key(each) for each in finalizers):
         yield Fault("metadata.finalizers", "must be a list of names such as example.com/backup")
+
+
+def _owner_faults(owners: Any) -> Iterator[Fault]:
+    field = "metadata.ownerReferences"
+    if not isinstance(owners, list):
+        yield Fault(field, "must be a list")
+        return
+    for index, owner in enumerate(owners):
+        path = f"{field}[{index}]"
+        if not isinstance(owner, Mapping):
+            yield Fault(path, f"must be a map with {', '.join(_OWNER_NAMES)}")
+            continue
+        for name in sorted(owner.keys() - {*_OWNER_NAMES, *_OWNER_FLAGS}):
+            yield Fault(f"{path}.{name}", f"is not known here; known are {', '.join((*_OWNER_NAMES, *_OWNER_FLAGS))}")
+        for name in _OWNER_NAMES:
+            if not (isinstance(owner.get(name), str) and owner[name]):
+                yield Fault(f"{path}.{name}", "is required, as a text")
+        for name in _OWNER_FLAGS:
+            if not isinstance(owner.get(name, False), bool | None):
+                yield Fault(f"{path}.{name}", "must be true or false, without quotes")
 
 
 def _name_faults(metadata: Mapping[str, Any]) -> Iterator[Fault]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -28,6 +28,7 @@ from api.resources import (
     VERSION,
 )
 from api.schemas import faults as schema_faults
+from api.schemas import without_nulls
 from api.templates import TemplateError
 from policy.rules import DatabasePolicy
 from webhook import policies
@@ -184,7 +185,7 @@ class Inspection:
 
     def know(self, existing: Sequence[Document]) -> None:
         """Take in what is in the cluster already: it is looked up, and not judged."""
-        for kind, document in _of(existing, (NAMESPACES.kind, INSTANCES.kind, *JUDGED)):
+        for kind, document in _of(map(_received, existing), (NAMESPACES.kind, INSTANCES.kind, *JUDGED)):
             if _readable(kind, document.manifest):
                 manifest = self._placed(kind, document.manifest)
                 self._stored[kind, _key(manifest)] = manifest
@@ -192,6 +193,7 @@ class Inspection:
 
     def judge(self, documents: Sequence[Document]) -> list[Finding]:
         """What the webhook would say of each of these objects, in their order; other kinds' are left out."""
+        documents = [_received(document) for document in documents]
         for kind, document in _of(documents, (NAMESPACES.kind, *JUDGED)):
             if _readable(kind, document.manifest) and kind != DATABASES.kind:
                 self.world.add(kind, defaulted(kind, document.manifest) if kind in JUDGED else document.manifest)
@@ -247,6 +249,22 @@ class Inspection:
         }
         review = {"apiVersion": REVIEW_VERSION, "kind": "AdmissionReview", "request": request}
         return read_review(json.dumps(review).encode())
+
+
+def _received(document: Document) -> Document:
+    """As the API server reads it: a null in a spec is nothing, and in labels and annotations an empty text."""
+    manifest, kind = document.manifest, document.manifest.get("kind")
+    if manifest.get("apiVersion") == API_VERSION and kind in JUDGED:
+        manifest = without_nulls(kind, manifest)
+    metadata = manifest.get("metadata")
+    if isinstance(metadata, Mapping):
+        texts = {key: _texts(metadata[key]) for key in ("labels", "annotations") if key in metadata}
+        manifest = {**manifest, "metadata": {**metadata, **texts}}
+    return replace(document, manifest=manifest)
+
+
+def _texts(found: Any) -> Any:
+    return {k: "" if v is None else v for k, v in found.items()} if isinstance(found, Mapping) else found
 
 
 def _of(documents: Iterable[Document], kinds: Sequence[str]) -> Iterator[tuple[str, Document]]:

@@ -315,6 +315,7 @@ def test_all_faults_are_reported_at_once_each_with_its_path() -> None:
         ("Database", {"params": {"a-b": "1"}}, "spec.params", "letters, digits and underscores"),
         ("Database", {"params": {"a": 5}}, "spec.params.a", "put numbers and yes/no in quotes"),
         ("Database", {"params": {f"p{n}": "x" * 16000 for n in range(5)}}, "spec.params", "at most 65536"),
+        ("Database", {"rotation": {"every": "30d"}}, "spec.rotation.every", "of at least 1h, such as 24h or 1h30m"),
         ("Database", {"rotation": {"every": "59m"}}, "spec.rotation.every", "of at least 1h"),
         ("Database", {"rotation": {"every": "0"}}, "spec.rotation.every", "of at least 1h"),
         ("Database", {"size": "5"}, "spec.size", "known are deletionPolicy, deletionProtection, endpoint"),
@@ -372,6 +373,23 @@ def test_a_spec_that_is_no_map_is_a_fault(spec: object) -> None:
     (fault,) = faults("Database", {"spec": spec})
 
     assert fault.path == "spec"
+
+
+@pytest.mark.parametrize("operations", [5, True, "create", ["create"]])
+def test_operations_of_another_shape_break_no_rule_about_them(operations: object) -> None:
+    spec = {"driver": "postgres", "deletionPolicy": "Delete", "operations": operations}
+
+    assert "spec.operations" in [fault.path for fault in faults("DatabaseClass", {"spec": spec})]
+
+
+def test_what_stands_beside_spec_is_known_too() -> None:
+    manifest = {"spec": DATABASE, "metadata": {"name": "a"}, "status": {}, "params": {"size": "small"}}
+    (fault,) = faults("Database", manifest)
+
+    assert (fault.path, fault.message) == (
+        "params",
+        "is not known here; known are apiVersion, kind, metadata, spec, status",
+    )
 
 
 def test_another_version_or_kind_is_a_fault() -> None:

@@ -207,6 +207,31 @@ def test_what_the_api_server_refuses_by_itself_is_refused(files: Files) -> None:
     assert fields == ["metadata.lables", "metadata.name", "spec.endpont", "spec.params.size"]
 
 
+def test_a_null_is_what_the_api_server_makes_of_it(files: Files) -> None:
+    """Nothing, in a spec; an empty text, in labels and annotations."""
+    create = {"name": "dbaas.create", "inputs": {"name": "{{ .Metadata.name }}", "size": None}}
+    cls = database_class(
+        operations={"create": create, "delete": None}, params={"size": None}, secretFormat={"host": None, "uri": "text"}
+    )
+    rules = policy(
+        match={"namespaceSelector": {"matchLabels": {"team": None}}},
+        params={"size": None, "tier": {"forbidden": True}},
+        validations=[{"expression": "object.metadata.labels.a == '' && !('size' in object.spec.params)"}],
+    )
+    orders = named(database(params={"size": None}), labels={"a": None}, annotations={"b": None})
+
+    status, said = files.check(files.write("nulls.yaml", cls, endpoint(), rules, orders))
+
+    assert status == 0, said
+    assert "4 accepted" in said
+
+
+def test_a_field_beside_spec_is_refused(files: Files) -> None:
+    (found,) = files.objects(files.write("one.yaml", {**named(database()), "params": {}}))
+
+    assert [violation["field"] for violation in found["violations"]] == ["params"]
+
+
 def test_the_same_object_twice_is_warned_of(files: Files) -> None:
     *_, first, second = files.objects(
         files.write("a.yaml", database_class(), endpoint(), named(database()), named(database()))

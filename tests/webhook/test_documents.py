@@ -44,6 +44,8 @@ def value(text: str) -> Any:
         ("", None),
         ("!!str 5", "5"),
         ("=", "="),
+        (r'"\ud83d"', "\ufffd"),
+        (r'"a\ud83d\ude00"', "a😀"),
     ],
 )
 def test_scalars_are_what_kubectl_makes_of_them(text: str, read_as: object) -> None:
@@ -99,6 +101,18 @@ def test_a_key_that_stands_twice_in_json_is_reported() -> None:
     (document,) = read_all('{"kind": "A", "spec": {"a": 1,\t"\\u0061": 2}}')
 
     assert [fault.path for fault in document.twice] == ["a"]
+
+
+def test_half_a_surrogate_pair_is_what_go_makes_of_it() -> None:
+    (document,) = read_all(r'{"\ud83d": ["\ude00", "\ud83d\ude00"]}')
+
+    assert document.manifest == {"\ufffd": ["\ufffd", "😀"]}
+
+
+def test_what_is_no_number_in_json_is_none() -> None:
+    (document,) = read_all('{"a": NaN, "b": -Infinity}')
+
+    assert document.manifest == {"a": "NaN", "b": "-Infinity"}
 
 
 def test_a_merged_map_gives_what_is_not_there() -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from webhook.metadata import metadata_faults
 
+OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}
+
 
 @pytest.mark.parametrize(
     "metadata",
@@ -17,7 +19,8 @@ from webhook.metadata import metadata_faults
         {"generateName": "shop-"},
         {"name": "a", "labels": {"example.com/team": "", "x": "A_b.c"}, "annotations": {"note": "any\ntext"}},
         {"name": "a", "finalizers": ["dbaas.bedag.ch/database"], "uid": "u", "managedFields": []},
-        {"name": "a", "labels": None, "annotations": None},
+        {"name": "a", "labels": None, "annotations": None, "ownerReferences": None},
+        {"name": "a", "ownerReferences": [{**OWNER, "controller": True}, {**OWNER, "blockOwnerDeletion": False}]},
     ],
 )
 def test_right_metadata_is_taken(metadata: dict[str, Any]) -> None:
@@ -47,6 +50,13 @@ def test_right_metadata_is_taken(metadata: dict[str, Any]) -> None:
         ({"name": "a", "annotations": {"on": True}}, "metadata.annotations[on]"),
         ({"name": "a", "annotations": {"x": "y" * 262144}}, "metadata.annotations"),
         ({"name": "a", "finalizers": "x"}, "metadata.finalizers"),
+        ({"name": "a", "finalizers": {}}, "metadata.finalizers"),
+        ({"name": "a", "ownerReferences": {}}, "metadata.ownerReferences"),
+        ({"name": "a", "ownerReferences": ["x"]}, "metadata.ownerReferences[0]"),
+        ({"name": "a", "ownerReferences": [OWNER, {**OWNER, "uid": ""}]}, "metadata.ownerReferences[1].uid"),
+        ({"name": "a", "ownerReferences": [{**OWNER, "kind": 5}]}, "metadata.ownerReferences[0].kind"),
+        ({"name": "a", "ownerReferences": [{**OWNER, "controller": "yes"}]}, "metadata.ownerReferences[0].controller"),
+        ({"name": "a", "ownerReferences": [{**OWNER, "namespace": "b"}]}, "metadata.ownerReferences[0].namespace"),
     ],
 )
 def test_each_fault_has_its_path(metadata: object, path: str) -> None:
