@@ -60,7 +60,8 @@ def test_a_retained_database_and_its_secret_outlive_their_database(cluster: Clus
     adopted = shop.instance()
     assert adopted is not None
     assert adopted["metadata"]["uid"] == instance["metadata"]["uid"]
-    assert phase(shop) == "Bound"
+    # Whoever waits is told first.
+    eventually(lambda: phase(shop) == "Bound", "its instance is Bound")
     tables = "SELECT 1 FROM pg_tables WHERE tablename = 'kept'"
     assert examples.scene.dbms.server.execute(tables, database=secret["database"]) == [(1,)]
 
