@@ -28,6 +28,17 @@ JITTER = 0.2
 CALL_REASONS = frozenset({Reason.PROCEDURE_FAILED, Reason.TIMEOUT})
 """Faults of the procedure itself: they count against the class's `retry.limit`."""
 
+AFTER_A_CALL = CALL_REASONS | {
+    Reason.SUCCEEDED,
+    Reason.CONNECTION_LOST,
+    Reason.CRASHED,
+    Reason.CREDENTIALS_LOST,
+    Reason.INTERRUPTED,
+    Reason.JOB_LOST,
+    Reason.RESULT_INVALID,
+}
+"""Reasons that tell by themselves of a call which may have had an effect."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -10,8 +10,11 @@ from typing import Any, Self
 from api.kinds import NOTHING, Database, DatabaseClass, DatabaseEndpoint, DatabaseInstance, Metadata, parse_time
 from api.labels import ADOPTED_FROM, LABEL_ENDPOINT, LABEL_PROBE_BASIS
 from controller.compliance import UNCONCERNED, Compliance
-from controller.ledger import Entry, Ledger
+from controller.ledger import AFTER_A_CALL, Entry, Ledger
 from controller.standing import Standing
+
+_JOB_NAME = "batch.kubernetes.io/job-name"
+_BEING_MADE = frozenset({"ContainerCreating", "PodInitializing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,16 @@ class JobState:
     reason: str
     message: str
     finished_at: datetime | None
+    begun: bool = False
+    """Whether Kubernetes has begun to make its Pod."""
+    podless: bool = False
+    """Whether it has begun, and there is no Pod: refused, or not made yet."""
 
     @classmethod
     def parse(cls, manifest: Mapping[str, Any]) -> Self:
         """Read a Job manifest."""
-        conditions = (manifest.get("status") or NOTHING).get("conditions") or ()
+        status = manifest.get("status") or NOTHING
+        conditions = status.get("conditions") or ()
         for condition in conditions:
             if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
                 return cls(
@@ -50,7 +58,52 @@ class JobState:
                     message=condition.get("message", ""),
                     finished_at=parse_time(condition.get("lastTransitionTime")),
                 )
-        return cls(Metadata.parse(manifest), "", "", "", None)
+        begun = "startTime" in status
+        counted = status.get("uncountedTerminatedPods") or NOTHING
+        had = any(status.get(count) for count in ("active", "terminating", "failed", "succeeded"))
+        return cls(Metadata.parse(manifest), "", "", "", None, begun, begun and not had and not any(counted.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPod:
+    """The Pod of a Job whose container has not been started yet."""
+
+    metadata: Metadata
+    obstacle: str
+    """What it waits for, in Kubernetes' words; "" while they say nothing but that it is being made."""
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> Self:
+        """Read a Pod manifest."""
+        status = manifest.get("status") or NOTHING
+        return cls(Metadata.parse(manifest), next(_obstacles(status), ""))
+
+    @property
+    def job(self) -> str:
+        """The Job that it is of."""
+        return self.metadata.labels.get(_JOB_NAME, "")
+
+
+def _obstacles(status: Mapping[str, Any]) -> Iterator[str]:
+    for container in status.get("containerStatuses") or ():
+        waiting = (container.get("state") or NOTHING).get("waiting") or NOTHING
+        if waiting.get("reason") and waiting["reason"] not in _BEING_MADE:
+            yield f"{waiting['reason']}: {waiting.get('message', '')}"
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            yield f"{condition.get('reason', '')}: {condition.get('message', '')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How far Kubernetes is with a Job's Pod."""
+
+    since: datetime
+    """When this process saw the Job first, by its own clock: the API server's may be hours off."""
+    obstacle: str
+    """Why no process runs; "" when one does, for all that is seen."""
+    settled: bool = True
+    """Whether that can only become better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +138,7 @@ class ProbePod:
     @property
     def job(self) -> str:
         """The Job that it is of."""
-        return self.metadata.labels.get("batch.kubernetes.io/job-name", "")
+        return self.metadata.labels.get(_JOB_NAME, "")
 
     @property
     def basis(self) -> str:
@@ -148,6 +201,8 @@ class Observed:
     """Every Operation under the instance's name, and every one made for this Database."""
     jobs: Mapping[str, JobState] = field(default_factory=dict)
     """By name; of those entries."""
+    starts: Mapping[str, Start] = field(default_factory=dict)
+    """By name; of those Jobs that have not finished."""
     accounts: frozenset[str] = frozenset()
     """Names of the ServiceAccounts that still exist for those entries."""
     ungranted: frozenset[str] = frozenset()
@@ -168,10 +223,14 @@ class Observed:
         own = [entry for entry in self.entries if entry.instance == instance.metadata.name]
         return Ledger.of(own, instance.metadata.uid, self._told(instance))
 
+    @property
+    def _last_operation(self) -> Mapping[str, Any]:
+        status = NOTHING if self.database is None else self.database.status
+        return status.get("lastOperation") or NOTHING
+
     def _told(self, instance: DatabaseInstance) -> int:
         """The sequence of the Operation that the Database's status names."""
-        operation = (self.database.status.get("lastOperation") if self.database is not None else None) or NOTHING
-        name, _, _ = operation.get("name", "").rpartition("-")
+        name, _, _ = self._last_operation.get("name", "").rpartition("-")
         owner, _, sequence = name.rpartition("-")
         return int(sequence) if owner == instance.metadata.name else 0
 
@@ -185,4 +244,12 @@ class Observed:
         if instance is None:
             return False
         told = instance.phase in ("Bound", "Deleting", "Released") or ADOPTED_FROM in instance.metadata.annotations
-        return told or self.ledger.may_exist
+        return told or self.ledger.may_exist or self._bereft(instance)
+
+    def _bereft(self, instance: DatabaseInstance) -> bool:
+        """Whether an Operation that may have acted was deleted, with its Job: the Database's status still names it."""
+        last = self._last_operation
+        name, kind, reason = (str(last.get(key) or "") for key in ("name", "type", "reason"))
+        present = any(entry.name == name for entry in self.entries)
+        acted = reason in AFTER_A_CALL or not last.get("outcome")
+        return self._told(instance) > 0 and not present and kind in ("create", "rotate") and acted

@@ -21,7 +21,7 @@ from controller.basis import basis_of, endpoint_basis
 from controller.endpoints import secret_faults
 from controller.ledger import Entry, exhausted, next_attempt
 from controller.manifests import password_name
-from controller.observed import Observed
+from controller.observed import Observed, Start
 from controller.request import Asked, Request, completed, operation_spec, refrozen, takes_password
 from controller.rotation import wish_of
 from controller.slots import Limits
@@ -51,6 +51,10 @@ RELEASE = f"; spec.deletionPolicy: Retain lets it go without, as does an adminis
 """What a user can do about a deletion that does not succeed."""
 CONTENDER_INTERVAL = timedelta(seconds=30)
 """How often a Database asks again for a claim, or for room, that somebody else has."""
+START_PATIENCE = timedelta(seconds=20)
+"""For a Job's Pod to run, before the user is told why it does not."""
+START_INTERVAL = timedelta(seconds=30)
+"""How often it is looked at then."""
 MOST_HEALED = 5
 """Attempts until a server that answers others, and not this request, is no more taken at its word."""
 
@@ -107,7 +111,7 @@ def _provide(observed: Observed, now: datetime) -> Plan:
         return _held_back(observed, request, now) or _claim(
             observed, ClaimInstance(name, request.database, frozen, counted), now
         )
-    if (running := _running(observed, instance)) is not None:
+    if (running := _running(observed, instance, now)) is not None:
         return running
     if (change := _refreeze(observed, instance, frozen)) is not None:
         return change
@@ -198,7 +202,7 @@ def _rotate(observed: Observed, database: Database, wanted: Wanted, now: datetim
 def _keep_if_bound(observed: Observed, verdict: Verdict, now: datetime) -> Plan:
     """A database that exists stays usable while its class or endpoint is being mended."""
     instance = observed.instance
-    if instance is not None and (running := _running(observed, instance)) is not None:
+    if instance is not None and (running := _running(observed, instance, now)) is not None:
         return running
     database = observed.database
     if instance is None or instance.phase != "Bound" or database is None:
@@ -284,24 +288,41 @@ def _namespace_is_younger(observed: Observed, holder: DatabaseInstance) -> bool:
     return namespace.metadata.created_at > claimed_at
 
 
-def _running(observed: Observed, instance: DatabaseInstance) -> Plan | None:
+def _running(observed: Observed, instance: DatabaseInstance, now: datetime) -> Plan | None:
     """An Operation under way is seen to its end, whatever is wanted by now."""
     entry = observed.ledger.last
     if entry is None or not entry.running:
         return None
     verdict = _verdict_while(observed, instance, entry)
     job = observed.jobs.get(entry.name)
+    start = observed.starts.get(entry.name)
     if job is None:
         return Plan(_start_job(observed, entry), verdict)
     if job.finished:
         started = "DeadlineExceeded" not in job.reason
-        lost = ReportLost(
-            entry,
-            Reason.JOB_LOST if started else Reason.JOB_NOT_STARTED,
-            f"Job {entry.name} ended without a report ({job.reason or job.finished}): {job.message}"[:500],
-        )
-        return Plan(lost, verdict)
-    return Plan(GrantRights(entry) if entry.name in observed.ungranted else None, verdict)
+        message = f"Job {entry.name} ended without a report ({job.reason or job.finished}): {job.message}"[:500]
+        if started:
+            return Plan(ReportLost(entry, Reason.JOB_LOST, message), verdict)
+        message += "; its image, quota, and room on the nodes decide whether its Pod starts"
+        return Plan(ReportLost(entry, Reason.JOB_NOT_STARTED, message), verdict)
+    step = GrantRights(entry) if entry.name in observed.ungranted else None
+    if start is None:
+        return Plan(step, verdict)
+    if now < start.since + START_PATIENCE:
+        return Plan(step, verdict, start.since + START_PATIENCE)
+    if start.obstacle:
+        verdict = _verdict_unstarted(observed, verdict, entry, start)
+    return Plan(step, verdict, None if start.settled else now + START_INTERVAL)
+
+
+def _verdict_unstarted(observed: Observed, verdict: Verdict, entry: Entry, start: Start) -> Verdict:
+    """What to tell of an Operation whose Job has no process: who could help would not look there."""
+    obstacle = " ".join(start.obstacle.split())[:500]
+    message = f"the Pod of Job {entry.name} in namespace {entry.metadata.namespace} has not started: {obstacle}"
+    if verdict.ready:
+        return rotation_failed(f"the Secret still carries the earlier credentials; {message}", entry)
+    deleting = observed.database is not None and observed.database.metadata.terminating
+    return working(Reason.JOB_NOT_STARTED, message + (RELEASE if deleting else ""), entry=entry, deleting=deleting)
 
 
 def _start_job(observed: Observed, entry: Entry) -> Step:
@@ -442,7 +463,7 @@ def _end(observed: Observed, now: datetime) -> Plan:
         return _let_go(observed)
     if ABANDON in instance.metadata.annotations or (database is not None and ABANDON in database.metadata.annotations):
         return _abandon(observed, instance)
-    if (running := _running(observed, instance)) is not None:
+    if (running := _running(observed, instance, now)) is not None:
         return running
     policy = _policy(observed, instance)
     if policy != instance.deletion_policy:

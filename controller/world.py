@@ -41,7 +41,7 @@ from controller.judge import Judge
 from controller.knowledge import Knowledge, heard_at, lost_with, probed_by
 from controller.ledger import Entry
 from controller.manifests import password_name
-from controller.observed import Account, JobState, Namespace, Observed, OperatorSecret, ProbePod
+from controller.observed import Account, JobState, Namespace, Observed, OperatorSecret, PendingPod, ProbePod, Start
 from controller.request import Request
 from controller.standing import login_of, standing_of
 from kube.cache import Cache
@@ -122,6 +122,17 @@ class World:
         )
         probes = f"{OURS},{LABEL_OPERATION_TYPE}={PROBE_TYPE}"
         self.probe_pods = Cache(client, PODS, ProbePod.parse, namespace=namespace, labels=probes)
+        self.pending_pods = Cache(
+            client,
+            PODS,
+            PendingPod.parse,
+            namespace=namespace,
+            labels=OURS,
+            fields="status.phase=Pending",
+            indexes={"job": lambda pod: (pod.job,)},
+        )
+        self._first_seen: dict[str, datetime] = {}
+        """Jobs that have not finished, by name: since when this process knows of them."""
         self.knowledge = Knowledge()
         self._namespace = namespace
         self.missing_secrets: dict[Key, int] = {}
@@ -135,6 +146,7 @@ class World:
         self.operations.on_change(self._learn_from_operation)
         self.probe_pods.on_change(self._learn_from_probe)
         self.jobs.on_change(self._learn_from_job)
+        self.jobs.on_change(self._date_job)
         self.endpoints.on_change(self._forget_endpoint)
 
     def _remember_deletion(self, old: Database | None, new: Database | None) -> None:
@@ -170,6 +182,26 @@ class World:
         if probed is not None:
             self.knowledge.learn_probe(job.metadata.labels.get(LABEL_ENDPOINT, ""), probed)
 
+    def _date_job(self, old: JobState | None, job: JobState | None) -> None:
+        known = job or old
+        if known is None:
+            return
+        if job is None or job.finished:
+            self._first_seen.pop(known.metadata.name, None)
+        elif old is None or old.metadata.uid != job.metadata.uid:
+            self._first_seen[job.metadata.name] = datetime.now(UTC)
+
+    def _start(self, job: JobState) -> Start | None:
+        """How far Kubernetes is with a Job's Pod; None for a Job that has finished."""
+        since = self._first_seen.get(job.metadata.name)
+        if since is None:
+            return None
+        pods = self.pending_pods.by("job", job.metadata.name)
+        if pods:
+            return Start(since, pods[0].obstacle or "its container is still being made", settled=False)
+        obstacle = "no Pod could be made: quota, limits or an admission policy there refuse it" if job.podless else ""
+        return Start(since, obstacle, settled=job.begun and not job.podless)
+
     def _forget_endpoint(self, old: DatabaseEndpoint | None, new: DatabaseEndpoint | None) -> None:
         if new is None and old is not None:
             self.knowledge.forget(old.metadata.name)
@@ -196,6 +228,7 @@ class World:
             self.accounts,
             self.secrets,
             self.probe_pods,
+            self.pending_pods,
         ]
 
     def start(self) -> None:
@@ -273,6 +306,7 @@ class World:
         own = [entry for entry in entries.values() if entry.database == key]
         passwords = {secret.metadata.name for secret in self.secrets.by("database", key)}
         secrets = self.endpoint_secrets(endpoint)
+        jobs = {entry.name: job for entry in own if (job := self.jobs.get(entry.name, self._namespace)) is not None}
         basis = endpoint_digest(endpoint, secrets)
         seen = self.knowledge.of(endpoint_name, basis).login
         return Observed(
@@ -292,7 +326,8 @@ class World:
             secret_missing_after=self.missing_secrets.get(key),
             namesake=None if instance is not None else self._namesake(database, endpoint, cls),
             entries=tuple(entries.values()),
-            jobs={entry.name: job for entry in own if (job := self.jobs.get(entry.name, self._namespace)) is not None},
+            jobs=jobs,
+            starts={name: start for name, job in jobs.items() if (start := self._start(job)) is not None},
             accounts=frozenset(
                 entry.name for entry in own if self.accounts.get(entry.name, self._namespace) is not None
             ),

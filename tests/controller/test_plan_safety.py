@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from api.reasons import ConditionReason, Reason
 from controller.observed import Namespace
 from controller.plan import plan
@@ -12,6 +14,44 @@ from controller.rotation import rotate_handled
 from controller.steps import AdoptInstance, DeleteInstance, RemoveFinalizer, ReportLost, SetPhase, StartOperation
 from tests.controller.builders import NOW, annotated, database, database_class, instance, job, metadata, observed, time
 from tests.controller.test_plan import ROTATING, after, bound, entry_of, rotated, started, told, verdict
+
+
+class TestWhatSomebodyTookOutOfTheLedger:
+    """`kubectl delete operation`, to be rid of a call that hangs; its Job goes with it, its effect does not."""
+
+    @pytest.mark.parametrize(
+        "said", [{}, {"outcome": "Retry", "reason": "Timeout"}, {"outcome": "Succeeded", "reason": "Succeeded"}]
+    )
+    def test_what_it_may_have_made_is_this_claims_own(self, said: dict[str, str]) -> None:
+        last = {"name": "db-instance-3-1", "type": "create", **said}
+        world = told(observed(instance=instance()), lastOperation=last)
+        step = plan(world, NOW).step
+
+        assert isinstance(step, StartOperation)
+        assert (step.spec.type, step.spec.sequence, step.spec.recoverable) == ("create", 4, True)
+
+        world = told(observed(instance=instance(), database=database(deleted=True)), lastOperation=last)
+
+        assert plan(world, NOW).step == SetPhase(instance(), "Deleting")
+
+    @pytest.mark.parametrize(
+        "last",
+        [
+            {"name": "db-instance-3-1", "type": "create", "outcome": "Stalled", "reason": "AlreadyExists"},
+            {"name": "db-instance-3-1", "type": "create", "outcome": "Retry", "reason": "EndpointUnreachable"},
+            {"name": "db-instance-3-1", "type": "delete", "outcome": "Succeeded", "reason": "Succeeded"},
+            {"name": "db-another-3-1", "type": "create"},
+        ],
+    )
+    def test_what_it_cannot_have_made_is_not(self, last: dict[str, str]) -> None:
+        step = plan(told(observed(instance=instance()), lastOperation=last), NOW).step
+
+        assert isinstance(step, StartOperation)
+        assert not step.spec.recoverable
+
+        world = told(observed(instance=instance(), database=database(deleted=True)), lastOperation=last)
+
+        assert isinstance(plan(world, NOW).step, DeleteInstance)
 
 
 class TestWhatIsNotOurs:

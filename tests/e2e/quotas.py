@@ -9,13 +9,14 @@ from tests.e2e.scene import Scene
 QUOTAS = Resource("", "v1", "ResourceQuota", "resourcequotas", namespaced=True)
 
 
-def quota(scene: Scene, hard: dict[str, str]) -> None:
-    """Limit what the scene's namespace may hold, and wait until that is in force."""
-    metadata = {"name": "none", "namespace": scene.namespace}
+def quota(scene: Scene, hard: dict[str, str], namespace: str = "") -> None:
+    """Limit what a namespace (default: the scene's) may hold, and wait until that is in force."""
+    namespace = namespace or scene.namespace
+    metadata = {"name": "none", "namespace": namespace}
     scene.cluster.create(QUOTAS, {"metadata": metadata, "spec": {"hard": hard}})
 
     def counted() -> bool:
-        found = scene.cluster.get(QUOTAS, "none", scene.namespace) or {}
+        found = scene.cluster.get(QUOTAS, "none", namespace) or {}
         return (found.get("status") or {}).get("hard") == hard
 
     eventually(counted, "the quota is in force")
