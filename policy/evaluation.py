@@ -190,7 +190,10 @@ def _parameter(rule: PolicyParameter, value: str | None, default: str | None, kn
             cure = f"add it{choice}" if known else "its class does not know it: choose an endpoint of another class"
             yield f"requires it; {cure}"
         return
-    if rule.forbidden and value != default:
+    if rule.forbidden and rule.default is not None:
+        if value != rule.default:
+            yield f'allows no value but its default, "{rule.default}"; give that'
+    elif rule.forbidden and value != default:
         yield "forbids it; remove it"
     if rule.enum and value not in rule.enum:
         yield f"allows only {listed(rule.enum)}; choose one of them"

@@ -27,6 +27,10 @@ _BOOLEAN = (cel.Type.BOOL, cel.Type.DYN)
 _TEXT = (cel.Type.STRING, cel.Type.DYN)
 
 
+_UNDECLARED = "undeclared reference"
+_THERE_ARE = f"; there are {', '.join(VARIABLES)}, and CEL's functions for texts and optional values"
+
+
 class ExpressionError(ValueError):
     """An expression without an answer; the message says why."""
 
@@ -105,4 +109,5 @@ def _compiled(expression: str) -> Any:
         return _ENVIRONMENT.compile(expression)
     except RuntimeError as error:
         faults = [f"line {line}, column {column}: {what}" for line, column, what in _FAULT.findall(str(error))]
-        raise ExpressionError("does not compile: " + ("; ".join(faults) or str(error))[:400]) from None
+        said = ("; ".join(faults) or str(error))[:400]
+        raise ExpressionError(f"does not compile: {said}{_THERE_ARE if _UNDECLARED in said else ''}") from None

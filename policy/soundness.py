@@ -8,7 +8,7 @@ from api.faults import Fault
 from policy.expressions import expression_fault
 from policy.patterns import matches, pattern_fault
 from policy.rules import DatabasePolicy, PolicyParameter
-from policy.vocabulary import unknown_fields
+from policy.vocabulary import reads_unasked, unknown_fields
 
 
 def policy_faults(policy: DatabasePolicy) -> Iterator[Fault]:
@@ -38,6 +38,23 @@ def policy_faults(policy: DatabasePolicy) -> Iterator[Fault]:
         yield Fault("spec.allowedEndpoints", "has none of spec.match.endpoints: every Database would be refused")
 
 
+def policy_doubts(policy: DatabasePolicy) -> Iterator[Fault]:
+    """What a policy may well say without meaning it: expressions that refuse every request of some operation."""
+    operations = policy.match.operations or ("CREATE", "UPDATE")
+    for index, rule in enumerate(policy.validations):
+        for name, operation, instead in _ABSENT:
+            if operation in operations and reads_unasked(rule.expression, name):
+                message = f"reads {name}, which is null in a {operation}: every one is refused; {instead}"
+                yield Fault(f"spec.validations[{index}].expression", message)
+
+
+_ABSENT = (
+    ("object", "DELETE", "read oldObject, or ask for request.operation first"),
+    ("oldObject", "CREATE", "ask for request.operation first, or leave CREATE out of match.operations"),
+)
+"""Variables, the operations in which they are null, and what to do."""
+
+
 def _expression_faults(path: str, expression: str, *, text: bool = False) -> Iterator[Fault]:
     if fault := expression_fault(expression, text=text):
         yield Fault(path, fault)
@@ -50,7 +67,7 @@ def _idle_demands(policy: DatabasePolicy) -> Iterator[Fault]:
     operations = frozenset(policy.match.operations)
     if not operations:
         return
-    if not operations - {"DELETE"}:
+    if not operations - {"DELETE", "ROTATE"}:
         demands = {
             "allowedEndpoints": bool(policy.allowed_endpoints),
             "params": bool(policy.params),
@@ -64,7 +81,7 @@ def _idle_demands(policy: DatabasePolicy) -> Iterator[Fault]:
         if policy.limiting:
             yield _idle("spec.quota", "CREATE")
         for name, rule in policy.params.items():
-            if rule.default is not None and operations - {"DELETE"}:
+            if rule.default is not None and operations - {"DELETE", "ROTATE"}:
                 yield _idle(f"spec.params[{name}].default", "CREATE")
     if policy.deletion_protection == "RequireConfirmation" and "DELETE" not in operations:
         yield _idle("spec.deletionProtection", "DELETE", "RequireConfirmation ")

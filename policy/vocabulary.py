@@ -82,14 +82,30 @@ _STEP = re.compile(r"[A-Za-z_]\w*")
 _BOUND = re.compile(r"\(\s*([A-Za-z_]\w*)\s*,(?:\s*([A-Za-z_]\w*)\s*,)?")
 
 
+_ASKED = re.compile(r"\bnull\b|\brequest\s*\.\s*\??\s*operation\b")
+
+
 def unknown_fields(expression: str) -> Iterator[str]:
     """A sentence for each field that an expression of sound syntax reads and that there is none of, with its place."""
-    bare = _TEXTS.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), expression)
+    for path in _paths(_bare(expression)):
+        yield from _unknown(expression, path)
+
+
+def reads_unasked(expression: str, variable: str) -> bool:
+    """Whether an expression reads a field of a variable, and plainly never asks whether that is there."""
+    bare = _bare(expression)
+    return any(path[1] == variable for path in _paths(bare)) and _ASKED.search(bare) is None
+
+
+def _bare(expression: str) -> str:
+    """An expression with blanks for its texts and comments."""
+    return _TEXTS.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), expression)
+
+
+def _paths(bare: str) -> Iterator[re.Match[str]]:
     # A macro's own variable may be called like one of ours.
     bound = {name for names in _BOUND.findall(bare) for name in names}
-    for path in _PATH.finditer(bare):
-        if path[1] not in bound:
-            yield from _unknown(expression, path)
+    return (path for path in _PATH.finditer(bare) if path[1] not in bound)
 
 
 def _unknown(expression: str, path: re.Match[str]) -> Iterator[str]:

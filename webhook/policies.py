@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from api.faults import Fault
 from api.kinds import DatabaseClass, DatabaseEndpoint
 from api.labels import ROTATE
+from api.parameters import value_faults
 from policy.evaluation import Violation, defaults_for, evaluate
-from policy.patterns import covers_whole
+from policy.patterns import covers_whole, matches
 from policy.question import Peer, Question
 from policy.rules import DatabasePolicy
-from policy.soundness import policy_faults
+from policy.soundness import policy_doubts, policy_faults
 from webhook.classes import listed
 from webhook.review import Manifest, Request
 from webhook.selectors import selector_faults
@@ -29,8 +30,9 @@ def faults(manifest: Manifest) -> Iterator[Fault]:
 
 def warnings(manifest: Manifest) -> Iterator[str]:
     """What is allowed, and may be meant otherwise."""
-    rules = DatabasePolicy.parse(manifest).params
-    for name, rule in rules.items():
+    policy = DatabasePolicy.parse(manifest)
+    yield from (f"{doubt.path}: {doubt.message}" for doubt in policy_doubts(policy))
+    for name, rule in policy.params.items():
         if rule.pattern is not None and not covers_whole(rule.pattern):
             yield f"spec.params[{name}].pattern: may be found in a part of the value; begin it with ^ and end it with $"
 
@@ -46,6 +48,33 @@ def missing(request: Request, world: World) -> Iterator[str]:
     for sentence, (names, found) in named.items():
         if unknown := sorted(name for name in names if found(name) is None):
             yield f"{sentence} {listed(unknown)} yet"
+    yield from _untaken(policy, world)
+
+
+def _untaken(policy: DatabasePolicy, world: World) -> Iterator[str]:
+    """Parameters that the classes which it is about do not know, and defaults that they refuse."""
+    classes = _classes_matched(policy, world)
+    for name, rule in policy.params.items():
+        takes = [(c, cls.params[name]) for c, cls in sorted(classes.items()) if cls.params and name in cls.params]
+        default = rule.default
+        if default is not None and (refusing := [c for c, its in takes if any(value_faults(its, default, matches))]):
+            who = f"DatabaseClass {listed(refusing)} {'refuses' if len(refusing) == 1 else 'refuse'} it"
+            yield f"spec.params[{name}].default: {who}; who gives no value of their own is refused"
+    known = {name for cls in classes.values() for name in cls.params or {}}
+    # A class that declares no parameters takes any.
+    choosy = classes and all(cls.params is not None for cls in classes.values())
+    if choosy and (unknown := sorted(policy.params.keys() - known)):
+        do, know = ("does", "it knows") if len(classes) == 1 else ("do", "they know")
+        told = f"{know} {listed(sorted(known))}" if known else f"{know} none"
+        yield f"spec.params[{listed(unknown)}]: which DatabaseClass {listed(sorted(classes))} {do} not know; {told}"
+
+
+def _classes_matched(policy: DatabasePolicy, world: World) -> dict[str, DatabaseClass]:
+    """The classes that its match names or that the endpoints have which it names, as far as there are any."""
+    endpoints = (world.endpoint(name) for name in policy.match.endpoints)
+    names = policy.match.classes or [endpoint.class_name for endpoint in endpoints if endpoint is not None]
+    found = {name: world.database_class(name) for name in names}
+    return {name: cls for name, cls in found.items() if cls is not None}
 
 
 def violations(request: Request, world: World) -> list[Violation]:

@@ -375,6 +375,11 @@ def test_what_the_engine_would_cut_short_or_not_bear_is_refused() -> None:
             "line 1, column 3: found no matching",
         ),
         ({"validations": rule("ghost")}, "spec.validations[0].expression", "line 1, column 1: undeclared reference"),
+        (
+            {"validations": rule("authorizer.group('x') == quantity('1Gi')")},
+            "spec.validations[0].expression",
+            "there are object, oldObject, request, namespaceObject, class, endpoint, usage, and CEL's functions for",
+        ),
         ({"validations": rule("'text'")}, "spec.validations[0].expression", "true or false is needed"),
         ({"validations": rule("true", messageExpression="1")}, "spec.validations[0].messageExpression", "a text is"),
         ({"params": {"a": {"pattern": "("}}}, "spec.params[a].pattern", "is no RE2 pattern"),
@@ -391,6 +396,11 @@ def test_what_the_engine_would_cut_short_or_not_bear_is_refused() -> None:
             "is about DELETE",
         ),
         ({"match": {"operations": ["UPDATE"]}, "quota": {"perNamespace": 1}}, "spec.quota", "is about CREATE"),
+        (
+            {"match": {"operations": ["ROTATE", "DELETE"]}, "rotation": {"maxAge": "24h"}},
+            "spec.rotation",
+            "is about CREATE and UPDATE",
+        ),
         ({"match": {"operations": ["DELETE"]}, **SMALL}, "spec.params", "is about CREATE and UPDATE"),
         (
             {"match": {"operations": ["DELETE"]}, "deletionProtection": "Required"},
@@ -446,6 +456,66 @@ def test_what_a_policy_may_mean_otherwise_is_warned_of() -> None:
         "spec.allowedEndpoints: there is no DatabaseEndpoint x, y yet",
     )
     assert again == ()
+
+
+@pytest.mark.parametrize(
+    ("operations", "expression", "warned"),
+    [
+        (["DELETE"], "object.metadata.name != 'x'", "object, which is null in a DELETE"),
+        (["CREATE", "DELETE"], "'x' == object.spec.endpoint", "object, which is null in a DELETE"),
+        (["CREATE"], "oldObject.spec.endpoint == 'x'", "oldObject, which is null in a CREATE"),
+        ([], "object.spec.endpoint == oldObject.spec.endpoint", "oldObject, which is null in a CREATE"),
+        ([], "oldObject == null || oldObject.spec.endpoint == 'x'", ""),
+        (["CREATE", "DELETE"], "request.operation == 'DELETE' || object.spec.endpoint == 'x'", ""),
+        (["UPDATE", "ROTATE"], "object.spec.endpoint == oldObject.spec.endpoint", ""),
+        (["DELETE"], "oldObject.metadata.name != 'object.spec'", ""),
+    ],
+)
+def test_an_expression_that_would_refuse_every_such_request_is_warned_of(
+    operations: list[str], expression: str, warned: str
+) -> None:
+    match = {"operations": operations} if operations else {}
+
+    warnings = judged("CREATE", policy(match=match, validations=rule(expression))).warnings
+
+    assert len(warnings) == bool(warned)
+    assert all(w.startswith(f"spec.validations[0].expression: reads {warned}") for w in warnings)
+
+
+def test_parameters_that_the_matched_classes_do_not_take_are_warned_of() -> None:
+    """Where a policy says which classes it is about; a class that takes anything is of any."""
+    size = {"size": {"enum": ["small", "large"]}, "tier": {"required": False}}
+    classes = [database_class(params=size), database_class("other", params={"age": {}}), database_class("any")]
+    endpoints = [endpoint(), endpoint("two", className="other"), endpoint("three", className="any")]
+    surroundings = world(_classes=classes, _endpoints=endpoints)
+
+    def warned(**match: list[str]) -> tuple[str, ...]:
+        params = {
+            "size": {"default": "huge"},
+            "siez": {"forbidden": True},
+            "age": {"required": True},
+            "tier": {"enum": ["gold"]},
+        }
+        return judged("CREATE", policy(match=match, params=params), world=surroundings).warnings
+
+    refused = "spec.params[size].default: DatabaseClass standard refuses it; who gives no value of their own is refused"
+    unknown = "which DatabaseClass standard does not know; it knows size, tier"
+    assert warned(classes=["standard"]) == warned(endpoints=["pg"]) == (refused, f"spec.params[age, siez]: {unknown}")
+    assert warned(classes=["standard", "other"])[1:] == (
+        "spec.params[siez]: which DatabaseClass other, standard do not know; they know age, size, tier",
+    )
+    assert warned(endpoints=["pg", "three"]) == (refused,)
+    assert warned() == ()
+
+
+def test_a_parameter_whose_only_value_is_a_policys_default_has_no_other_policys() -> None:
+    pinned = policy("pinned", params={"size": {"forbidden": True, "default": "small"}})
+    first = policy("a", params={"size": {"default": "large"}})
+
+    found = faults(judged("CREATE", database(params={"size": "large"}), world=world(pinned, first)))
+
+    assert found == {"spec.params.size": 'DatabasePolicy "pinned" allows no value but its default, "small"; give that'}
+    assert judged("CREATE", database(params={"size": "small"}), world=world(pinned, first)).allowed
 
 
 @pytest.mark.parametrize("enforcement", ["Deny", "Warn", "Audit"])
