@@ -95,12 +95,15 @@ class Compliance:
         if not self.denied:
             return "This is a warning: nothing is refused on its account"
         if self.claimed:
-            return "It stays, and is rotated and deleted as before; an administrator can exempt it by spec.match"
+            stays = "It stays, and is rotated and deleted as before"
+            fixed = any(found.path.startswith(("spec.endpoint", "spec.params")) for found in self.denied)
+            return f"{stays}; {'endpoint and params stay as they are: ' if fixed else ''}{_EXEMPTION}"
         if self.reason == ConditionReason.QUOTA_EXCEEDED:
             return "It goes on by itself as soon as there is room"
         return "It goes on as soon as this is mended; to change endpoint or params, delete it and apply it anew"
 
 
+_EXEMPTION = "an administrator can exempt it by spec.match"
 UNCONCERNED = Compliance()
 
 

@@ -264,6 +264,19 @@ def test_a_policy_that_became_stricter_is_told_with_field_policy_and_cure(cluste
     assert 'spec.params.size: DatabasePolicy "rules" allows only "small"; choose one of them' in found["message"]
 
 
+def test_what_cannot_be_mended_any_more_is_told_so(cluster: Cluster) -> None:
+    cluster.policy(params={"size": {"required": True}})
+    cluster.database("a")
+    cluster.claim("a")
+    message = cluster.judged("a").message
+    cluster.policy(deletionProtection="Required")
+
+    assert message.endswith(
+        "as before; endpoint and params stay as they are: an administrator can exempt it by spec.match"
+    )
+    assert "stay as they are" not in cluster.judged("a").message
+
+
 def test_what_is_new_to_the_controller_is_judged_before_it_is_claimed(cluster: Cluster) -> None:
     """It may have come while the webhook was away."""
     cluster.policy(allowedEndpoints=["spare"])

@@ -573,6 +573,14 @@ VERBS = {ABANDON: "abandon", ADOPT: "adopt"}
 guarded = pytest.mark.parametrize("annotation", VERBS)
 
 
+def test_who_may_edit_databases_may_read_them_by_that_role_alone(cluster: ApiServer) -> None:
+    """Bound in a namespace, not aggregated to `edit`: `kubectl apply` reads before it writes."""
+    path = DATABASES.path(namespace=AWAY)
+
+    assert cluster.ask("GET", path, user=TENANT).accepted
+    assert not cluster.ask("GET", path, user="nobody").accepted
+
+
 @pytest.fixture
 def orders(cluster: ApiServer) -> Iterator[str]:
     """The path of a Database that a tenant has made."""
