@@ -50,10 +50,15 @@ class Page:
 
     def first_column(self, heading: str) -> Iterator[str]:
         """The code spans in the first column of the table whose first heading this is."""
+        for first, *_ in self.rows(heading):
+            yield from _SPAN.findall(first)
+
+    def rows(self, heading: str) -> Iterator[list[str]]:
+        """The cells of each row of that table."""
         rows = re.search(rf"^\| {heading} \|.*\n\|-.*\n((?:\|.*\n)+)", self.text, re.MULTILINE)
         assert rows, f"{self.name} has no table with the heading {heading}"
         for row in rows[1].splitlines():
-            yield from _SPAN.findall(row.split("|")[1])
+            yield [cell.strip() for cell in row.strip("|").split("|")]
 
 
 def pages() -> list[Page]:
