@@ -64,6 +64,13 @@ def test_every_reason_has_a_row_that_says_what_helps_and_no_other_has() -> None:
     assert sorted(rows) == sorted(REASONS)
 
 
+def test_every_event_that_is_no_conditions_reason_is_explained() -> None:
+    told = set(re.findall(r'News\(\s*"(\w+)"', _source("controller")))
+
+    assert told
+    assert set(page("docs/end-user.md").first_column("event")) == told
+
+
 @PAGES
 def test_a_word_that_looks_like_a_reason_in_a_table_of_errors_is_one(page: Page) -> None:
     errors = re.findall(
