@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from api.labels import LABEL_ENDPOINT
+from api.labels import LABEL_DECLARED_BY, LABEL_ENDPOINT
 from api.resources import OPERATIONS
 from controller.care import EndpointCare
 from controller.certificates import Certificates
@@ -19,14 +19,16 @@ from controller.queue import Queue
 from controller.retention import Retention
 from controller.settings import Settings
 from controller.world import World
+from kube.cache import HasMetadata
 from kube.client import Client
 from kube.errors import KubeError, NotFound
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 15.0
-RETRY = 2.0
-"""Seconds between looks: when all is well, and when something is not."""
+"""Seconds between looks when all is well."""
+FIRST_RETRY, LONGEST_RETRY = 2.0, 60.0
+"""When something is not: a value that is refused is refused until somebody changes it."""
 RETENTION_INTERVAL = 3600.0
 
 
@@ -49,6 +51,8 @@ class Chores:
         world.jobs.on_change(self._probe_changed)
         world.probe_pods.on_change(self._probe_changed)
         world.secrets.on_change(lambda old, new: self._secret_changed((new or old).metadata.name))  # type: ignore[union-attr]
+        for cache in (world.classes, world.endpoints, world.policies, world.secrets):
+            cache.on_change(self._declared_changed)
 
     def run(self) -> None:
         """Start the loops. Returns at once."""
@@ -77,13 +81,27 @@ class Chores:
         for endpoint in self._world.endpoints.by("secret", name):
             self._endpoints.add(endpoint.metadata.name)
 
+    def _declared_changed(self, old: HasMetadata | None, new: HasMetadata | None) -> None:
+        """Somebody may have edited or deleted what the values declare; the controller's own applying does no harm."""
+        if old is None or LABEL_DECLARED_BY not in old.metadata.labels:
+            return
+        # A Secret has no generation.
+        if new is None or not new.metadata.generation or new.metadata.generation != old.metadata.generation:
+            self._declarations.touch()
+            self._wake.set()
+
     def _loop(self) -> None:
+        retry = FIRST_RETRY
         while True:
             self._wake.clear()
             # Both, whatever becomes of the first: declarations are judged by the webhook, which needs its certificate.
             certified = self._try("certificate", lambda: self._certificates.maintain(datetime.now(UTC)))
             declared = self._try("declarations", self._declarations.maintain)
-            self._wake.wait(INTERVAL if certified and declared else RETRY)
+            if certified and declared:
+                retry = FIRST_RETRY
+                self._wake.wait(INTERVAL)
+            else:
+                retry = FIRST_RETRY if self._wake.wait(retry) else min(retry * 2, LONGEST_RETRY)
 
     def _endpoint_loop(self) -> None:
         while (name := self._endpoints.take()) is not None:

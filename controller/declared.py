@@ -1,7 +1,8 @@
 """What the chart's values declare: classes, endpoints, policies, and the earlier operator's `dbms` list.
 
 The chart cannot create objects of CRDs that it installs itself, so it leaves one Secret; the controller applies what is
-in it, and deletes what it applied for the release before and no longer finds there.
+in it, puts back what somebody changes or deletes of that, and deletes what it applied for the release before and no
+longer finds there.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from api.dsn import DsnError, endpoint_manifests, parse_dsn
+from api.kinds import DatabaseEndpoint
 from api.labels import LABEL_DECLARED_BY, MANAGED_BY, MANAGED_BY_VALUE
 from api.resources import CLASSES, ENDPOINTS, POLICIES, SECRETS, Resource
 from controller.settings import Settings
@@ -27,11 +31,22 @@ Declared = tuple[Resource, Object]
 
 
 class DeclaredError(Exception):
-    """Some of what is declared could not be applied; everything else was."""
+    """What is declared is wrong, and nothing was applied; or some of it was refused, and everything else applied."""
 
 
-def declared_objects(document: Mapping[str, Any], namespace: str) -> Iterator[Declared]:
-    """The objects of a `declared.json`, in the order in which they must be applied; raises DsnError."""
+def declared_objects(document: Mapping[str, Any], namespace: str) -> list[Declared]:
+    """The objects of a `declared.json`, in the order in which they must be applied; raises DeclaredError."""
+    try:
+        objects = list(_declared(document, namespace))
+    except DsnError as error:
+        raise DeclaredError(str(error)) from None
+    counts = Counter((resource.kind, manifest["metadata"]["name"]) for resource, manifest in objects)
+    if twice := [f"{kind} {name!r}" for (kind, name), count in counts.items() if count > 1]:
+        raise DeclaredError("; ".join(f"{what} is declared twice; keep one of them" for what in twice))
+    return objects
+
+
+def _declared(document: Mapping[str, Any], namespace: str) -> Iterator[Declared]:
     for name, spec in (document.get("classes") or {}).items():
         yield CLASSES, {"metadata": {"name": name}, "spec": spec}
     for server in document.get("dbms") or ():
@@ -56,9 +71,14 @@ class Declarations:
         self._client = client
         self._settings = settings
         self._applied_version = ""
+        self._touched = threading.Event()
+
+    def touch(self) -> None:
+        """Somebody has changed or deleted what was applied: the next pass looks at all of it again."""
+        self._touched.set()
 
     def maintain(self) -> None:
-        """Apply what is declared if it changed since the last full success.
+        """Apply what is declared if it, or what was applied, changed since the last full success.
 
         Raises KubeError when the API server is away, DeclaredError when it refused something: try again later.
         """
@@ -70,13 +90,12 @@ class Declarations:
         except NotFound:
             return
         version = secret["metadata"]["resourceVersion"]
-        if version == self._applied_version:
+        if version == self._applied_version and not self._touched.is_set():
             return
+        self._touched.clear()
+        self._applied_version = ""
         document = json.loads(base64.b64decode(secret["data"][DECLARED_KEY]))
-        try:
-            objects = [self._marked(declared) for declared in declared_objects(document, self._settings.namespace)]
-        except DsnError as error:
-            raise DeclaredError(str(error)) from None
+        objects = [self._marked(declared) for declared in declared_objects(document, self._settings.namespace)]
         refused = [*self._apply(objects), *self._prune(objects)]
         if refused:
             raise DeclaredError("; ".join(refused))
@@ -104,6 +123,9 @@ class Declarations:
         """Delete what was declared before; the webhook refuses it for what is still in use."""
         wanted = {(resource.kind, manifest["metadata"]["name"]) for resource, manifest in objects}
         for resource in (POLICIES, ENDPOINTS, CLASSES, SECRETS):
+            if resource is SECRETS:
+                # An endpoint that could not go has databases yet, which are to be deleted with its account.
+                wanted |= {(SECRETS.kind, name) for name in self._accounts()}
             namespace = self._settings.namespace if resource.namespaced else None
             selector = f"{LABEL_DECLARED_BY}={self._settings.release}"
             for found in self._client.list(resource, namespace=namespace, labels=selector)[0]:
@@ -116,3 +138,8 @@ class Declarations:
                     continue
                 except KubeError as error:
                     yield f"{resource.kind} {name!r} is declared no more, but cannot be deleted: {error.message}"
+
+    def _accounts(self) -> Iterator[str]:
+        """The Secrets that endpoints name by now."""
+        for manifest in self._client.list(ENDPOINTS)[0]:
+            yield from DatabaseEndpoint.parse(manifest).secret_names

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from api.dsn import DsnError
 from api.reasons import Reason
 from controller.certificates import CERTIFICATE_LIFE, due, new_authority, new_certificate, serves
-from controller.declared import declared_objects
+from controller.declared import DeclaredError, declared_objects
 from controller.endpoints import Findings, endpoint_faults, endpoint_status
 from controller.ledger import Entry
 from controller.manifests import job_manifest, role_binding_manifest, role_manifest
@@ -153,7 +152,7 @@ class TestDeclared:
             "policies": {"small": {"quota": {"perNamespace": 5}}},
         }
 
-        objects = list(declared_objects(document, OPERATOR))
+        objects = declared_objects(document, OPERATOR)
 
         kinds = ["DatabaseClass", "Secret", "DatabaseEndpoint", "DatabasePolicy"]
         assert [resource.kind for resource, _ in objects] == kinds
@@ -170,8 +169,8 @@ class TestDeclared:
             ]
         }
 
-        with pytest.raises(DsnError, match="'main'") as raised:
-            list(declared_objects(document, OPERATOR))
+        with pytest.raises(DeclaredError, match="'main'") as raised:
+            declared_objects(document, OPERATOR)
 
         assert "hunter2" not in str(raised.value)
 
