@@ -439,3 +439,26 @@ def test_columns_show_what_people_ask_first(cluster: ApiServer) -> None:
 
     assert header.split() == ["NAME", "READY", "REASON", "ENDPOINT", "CLASS", "AGE"]
     assert row.split()[:5] == ["a", "True", "Ready", "main", "postgres"]
+
+
+@pytest.mark.parametrize("wrong", ["Ready", "Reachable", "ProceduresFound", ""])
+def test_columns_of_an_endpoint_say_what_is_wrong_first(cluster: ApiServer, wrong: str) -> None:
+    create(cluster, ENDPOINTS, ENDPOINT)
+    kinds = ("Ready", "Reachable", "ProceduresFound", "ProceduresPrivate")
+    conditions = [
+        {
+            "type": kind,
+            "status": "False" if wrong and kind in (wrong, "ProceduresPrivate") else "True",
+            "reason": f"{kind}Reason",
+            "message": f"{kind}-message",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+        for kind in kinds
+    ]
+    cluster.merge(f"{ENDPOINTS.path('a')}/status", {"status": {"conditions": conditions}})
+    _, row = cluster.kubectl("get", "dbe", "-o", "wide").splitlines()
+    cluster.ask("DELETE", ENDPOINTS.path("a"))
+
+    assert [word for word in row.split() if word.endswith(("Reason", "-message"))] == (
+        [f"{wrong}Reason", f"{wrong}-message"] if wrong else []
+    )
