@@ -45,6 +45,7 @@ from controller.manifests import (
     job_manifest,
     operation_manifest,
     password_manifest,
+    password_name,
     reader_binding_manifest,
     reader_manifest,
     role_binding_manifest,
@@ -64,6 +65,7 @@ from controller.steps import (
     RemoveFinalizer,
     ReportLost,
     RevokeRights,
+    RevokeStray,
     SetPhase,
     StartJob,
     StartOperation,
@@ -135,10 +137,10 @@ class Applier:
                 self._report_lost(step)
             case RevokeRights():
                 self._revoke(step)
+            case RevokeStray(name, namespace):
+                self._revoke_stray(name, namespace)
             case DeletePassword(name):
-                self._delete(SECRETS, name, namespace=self._settings.namespace)
-                if (secret := self._world.secrets.get(name, self._settings.namespace)) is not None:
-                    self._world.secrets.forget(secret)
+                self._delete_password(name)
 
     def _set_finalizers(self, database: Database, finalizers: list[str]) -> None:
         metadata = database.metadata
@@ -360,13 +362,34 @@ class Applier:
 
     def _revoke(self, step: RevokeRights) -> None:
         entry = step.entry
-        if entry.writes_secret:
-            self._delete(ROLE_BINDINGS, entry.name, namespace=entry.database[0])
-            self._delete(ROLES, entry.name, namespace=entry.database[0])
-        self._world.granted.discard(entry.name)
-        self._delete(SERVICE_ACCOUNTS, entry.name, namespace=self._settings.namespace)
-        if (account := self._world.accounts.get(entry.name, self._settings.namespace)) is not None:
+        self._revoke_all(entry.name, entry.database[0] if entry.writes_secret else "")
+
+    def _revoke_stray(self, name: str, namespace: str) -> None:
+        operator = self._settings.namespace
+        try:
+            # Its account may have come before it, by another watch.
+            self._world.operations.remember(self._client.get(OPERATIONS, name, namespace=operator))
+        except NotFound:
+            password = name.rpartition("-")[0]
+            others = self._world.operations.by("instance", password.rpartition("-")[0])
+            if not any(password_name(entry) == password for entry in others):
+                self._delete_password(password)
+            self._revoke_all(name, namespace)
+
+    def _revoke_all(self, name: str, namespace: str) -> None:
+        """namespace: of the Role; "" for none."""
+        if namespace:
+            self._delete(ROLE_BINDINGS, name, namespace=namespace)
+            self._delete(ROLES, name, namespace=namespace)
+        self._world.granted.discard(name)
+        self._delete(SERVICE_ACCOUNTS, name, namespace=self._settings.namespace)
+        if (account := self._world.accounts.get(name, self._settings.namespace)) is not None:
             self._world.accounts.forget(account)
+
+    def _delete_password(self, name: str) -> None:
+        self._delete(SECRETS, name, namespace=self._settings.namespace)
+        if (secret := self._world.secrets.get(name, self._settings.namespace)) is not None:
+            self._world.secrets.forget(secret)
 
     def _delete(self, resource: Resource, name: str, *, namespace: str | None = None, uid: str = "") -> None:
         try:

@@ -84,8 +84,11 @@ def operation_manifest(spec: OperationSpec, namespace: str) -> dict[str, Any]:
 
 
 def account_manifest(entry: Entry, namespace: str) -> dict[str, Any]:
-    """The ServiceAccount of one Job. Made first and removed last: it marks that rights may exist."""
-    return {"metadata": {**_metadata(entry), "namespace": namespace, "ownerReferences": [_owner(entry)]}}
+    """The ServiceAccount of one Job. Made first and removed last: it marks that rights may exist.
+
+    So it does not go with its Operation: one that somebody deletes leaves its Job's rights behind.
+    """
+    return {"metadata": {**_metadata(entry), "namespace": namespace}}
 
 
 def role_manifest(entry: Entry) -> dict[str, Any]:

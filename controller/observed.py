@@ -205,6 +205,8 @@ class Observed:
     """By name; of those Jobs that have not finished."""
     accounts: frozenset[str] = frozenset()
     """Names of the ServiceAccounts that still exist for those entries."""
+    strays: frozenset[str] = frozenset()
+    """Names of the ServiceAccounts for this Database whose Operations are gone: somebody has deleted them."""
     ungranted: frozenset[str] = frozenset()
     """Names of those entries whose Jobs this process has not seen to have their rights."""
     secret_missing_after: int | None = None

@@ -39,6 +39,7 @@ from controller.steps import (
     RemoveFinalizer,
     ReportLost,
     RevokeRights,
+    RevokeStray,
     SetPhase,
     StartJob,
     StartOperation,
@@ -532,6 +533,8 @@ def _tidy(observed: Observed) -> Step | None:
         if _stray(observed, entry):
             message = "no claim waits for it any more"
             return ReportLost(entry, Reason.JOB_LOST, message, called=entry.name in observed.accounts)
+    if observed.strays:
+        return RevokeStray(min(observed.strays), observed.key[0])
     last = observed.ledger.last
     needed = {password_name(entry) for entry in observed.entries if entry.running}
     if last is not None and not last.succeeded:

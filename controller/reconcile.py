@@ -20,7 +20,7 @@ from controller.queue import Queue
 from controller.settings import Settings
 from controller.slots import Slots
 from controller.status import Verdict, changed, desired_status, stalled, working
-from controller.steps import DeletePassword, RevokeRights, SetPhase, StartOperation
+from controller.steps import DeletePassword, RevokeRights, RevokeStray, SetPhase, StartOperation
 from controller.world import Key, World
 from kube.client import Client
 from kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError, NotFound
@@ -205,7 +205,7 @@ def _can_wait(decided: Plan) -> bool:
     """Whether the user may be told before the step is done: it changes nothing for them."""
     if isinstance(decided.step, SetPhase):
         return decided.verdict is not None and decided.verdict.ready
-    return decided.step is None or isinstance(decided.step, RevokeRights | DeletePassword)
+    return decided.step is None or isinstance(decided.step, RevokeRights | RevokeStray | DeletePassword)
 
 
 def _audit(entry: Entry) -> None:

@@ -134,6 +134,16 @@ class RevokeRights:
 
 
 @dataclass(frozen=True, slots=True)
+class RevokeStray:
+    """Take back what the Job of an Operation was granted that somebody has deleted."""
+
+    name: str
+    """Of the Operation, its ServiceAccount, its Role and the Role's binding."""
+    namespace: str
+    """Where the Role is."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeletePassword:
     """Forget a generated password that no attempt needs any more."""
 
@@ -154,5 +164,6 @@ Step = (
     | GrantRights
     | ReportLost
     | RevokeRights
+    | RevokeStray
     | DeletePassword
 )

@@ -116,7 +116,14 @@ class World:
         self.jobs = Cache(
             client, JOBS, JobState.parse, namespace=namespace, labels=OURS, indexes={"probe": _probed_endpoint}
         )
-        self.accounts = Cache(client, SERVICE_ACCOUNTS, Account.parse, namespace=namespace, labels=OURS)
+        self.accounts = Cache(
+            client,
+            SERVICE_ACCOUNTS,
+            Account.parse,
+            namespace=namespace,
+            labels=OURS,
+            indexes={"database": _labelled},
+        )
         self.secrets = Cache(
             client, SECRETS, OperatorSecret.parse, namespace=namespace, indexes={"database": _labelled}
         )
@@ -330,6 +337,11 @@ class World:
             starts={name: start for name, job in jobs.items() if (start := self._start(job)) is not None},
             accounts=frozenset(
                 entry.name for entry in own if self.accounts.get(entry.name, self._namespace) is not None
+            ),
+            strays=frozenset(
+                account.metadata.name
+                for account in self.accounts.by("database", key)
+                if self.operations.get(account.metadata.name, self._namespace) is None
             ),
             ungranted=frozenset(entry.name for entry in own if entry.writes_secret and entry.name not in self.granted),
             passwords=frozenset(name for name in passwords if name in {password_name(entry) for entry in own}),

@@ -11,6 +11,7 @@ import pytest
 from api.reasons import Reason
 from controller.observed import JobState, Observed, PendingPod, Start
 from controller.plan import START_INTERVAL, START_PATIENCE, Plan, plan
+from controller.steps import RevokeStray
 from tests.controller.builders import NOW, OPERATOR, annotated, database, instance, job, metadata, observed
 from tests.controller.test_plan import after
 
@@ -112,6 +113,13 @@ def test_a_rotation_whose_pod_does_not_start_takes_nothing_away() -> None:
 
     assert (ready, reason) == (True, "RotationFailed")
     assert "still carries the earlier credentials; the Pod of Job" in message
+
+
+def test_rights_of_an_operation_that_somebody_deleted_are_taken_back() -> None:
+    world = after(observed(instance=instance("Bound")), "create", Reason.SUCCEEDED)
+    step = plan(replace(world, strays=frozenset({"db-instance-2-1"})), NOW).step
+
+    assert step == RevokeStray("db-instance-2-1", "team-a")
 
 
 def test_a_deletion_whose_pod_does_not_start_says_how_to_let_go() -> None:

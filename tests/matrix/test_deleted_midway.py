@@ -7,8 +7,8 @@ import random
 import pytest
 
 from api.labels import ABANDON
-from api.resources import DATABASES
-from tests.e2e.cluster import eventually
+from api.resources import DATABASES, OPERATIONS
+from tests.e2e.cluster import OPERATOR, eventually
 from tests.matrix.estate import NAMESPACE, Applied, Estate
 
 pytestmark = pytest.mark.integration
@@ -34,6 +34,35 @@ def test_what_is_under_way_ends_before_the_database_is_deleted(
 
     assert types(database) == [*dict.fromkeys(("create", kind)), "delete"]
     assert [each["status"]["outcome"] for each in database.operations()][-2:] == ["Succeeded", "Succeeded"]
+    database.line.close()
+
+
+@pytest.mark.parametrize("kind", ["create", "rotate", "delete"])
+def test_an_operation_that_somebody_deletes_amid_its_call_takes_nothing_with_it(estate: Estate, kind: str) -> None:
+    """Its Job goes with it, when the server has done what it was asked for and nobody has heard of it."""
+    [engine] = [engine for engine in estate.engines if engine.name == "postgresql"]
+    database = estate.prepare(engine, engine.name)
+
+    def remove() -> None:
+        journey = estate.journeys[database.key(kind)][-1]
+        estate.client.delete(OPERATIONS, database.operations()[-1]["metadata"]["name"], namespace=OPERATOR)
+        assert journey.process is not None
+        journey.process.kill()
+
+    estate.moments[database.key(kind)] = {"answered 2": remove}
+    database.again()
+    if kind == "create":
+        database.wait_settled("create")
+    elif kind == "rotate":
+        database.wait_settled("create")
+        database.rotate()
+        database.wait_settled("rotate")
+    if kind != "delete":
+        assert engine.refuses(database.secret() or {}) == "", database.describe()
+    else:
+        database.wait_settled("create")
+    database.delete()
+    database.wait_gone()
     database.line.close()
 
 
