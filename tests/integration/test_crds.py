@@ -358,13 +358,31 @@ def test_a_claim_follows_an_edited_class_until_its_database_is_made(cluster: Api
     before = cluster.merge(made, {"spec": corrected})
     assert cluster.merge(f"{made}/status", {"status": {"phase": "Bound"}}).accepted
     after = cluster.merge(made, {"spec": {"operations": {"create": {"procedure": "drop_all"}}}})
-    released = cluster.merge(made, {"spec": {"deletionPolicy": "Delete", "claimRef": None}})
+    released = cluster.merge(made, {"spec": {"deletionPolicy": "Delete"}})
+    assert cluster.merge(f"{made}/status", {"status": {"phase": "Deleting"}}).accepted
+    late = cluster.merge(made, {"spec": {"operations": {"create": {"procedure": "drop_all"}}}})
     moved = cluster.merge(made, {"spec": {"endpoint": "other"}})
 
     assert before.accepted, before.message
     assert "they are what it was made with" in after.message
+    assert "they are what it was made with" in late.message
     assert released.accepted, released.message
     assert "a database stays on its server" in moved.message
+
+
+@pytest.mark.parametrize("made", [(INSTANCES, INSTANCE)], indirect=True)
+@pytest.mark.parametrize("phase", ["Pending", "Bound", "Deleting"])
+def test_a_claim_is_nobodys_to_take_away_while_a_database_holds_it(cluster: ApiServer, made: str, phase: str) -> None:
+    """Its Database would wait for a name that is its own, and go without its database being deleted."""
+    assert cluster.merge(f"{made}/status", {"status": {"phase": phase}}).accepted
+    taken = cluster.merge(made, {"spec": {"claimRef": None}})
+    given = cluster.merge(made, {"spec": {"claimRef": {"namespace": "another"}}})
+    assert cluster.merge(f"{made}/status", {"status": {"phase": "Released"}}).accepted
+    released = cluster.merge(made, {"spec": {"claimRef": None}})
+
+    assert "claimRef can be changed once the phase is Released" in taken.message
+    assert "claimRef can be changed once the phase is Released" in given.message
+    assert released.accepted, released.message
 
 
 @pytest.mark.parametrize("made", [(OPERATIONS, OPERATION)], indirect=True)
