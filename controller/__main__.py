@@ -15,11 +15,12 @@ from controller.inspection import Inspection
 from controller.metrics import Metrics
 from controller.reconcile import Reconciler
 from controller.server import serve
-from controller.settings import Settings, SettingsError
+from controller.settings import Settings
 from controller.uninstall import uninstall
 from controller.world import World, concerns
 from kube import logs
 from kube.client import Client
+from kube.environment import SettingsError
 from kube.lease import Lease, LeaseName
 
 log = logging.getLogger("controller")
@@ -30,9 +31,9 @@ LOST_LEADERSHIP = 3
 
 def main(arguments: list[str]) -> int:
     """Run until SIGTERM or until leadership is lost; returns the exit code."""
-    if arguments == ["uninstall"]:
-        return uninstall(Client.from_environment(), os.environ)
     try:
+        if arguments == ["uninstall"]:
+            return uninstall(Client.from_environment(), os.environ)
         settings = Settings.from_env(os.environ)
     except SettingsError as error:
         sys.stderr.write(f"the controller cannot start: {error}\n")

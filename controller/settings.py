@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from kube.client import REQUEST_TIMEOUT
+from kube.environment import Environment
+from kube.logs import LEVELS
 
-
-class SettingsError(ValueError):
-    """The environment lacks something or contradicts itself; the message names every fault."""
+ISSUERS = ("controller", "cert-manager")
+"""Who makes the webhook's certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ class WebhookSettings:
     """Name of the mutating and of the validating configuration."""
     ca_secret: str
     tls_secret: str
-    issuer: Literal["controller", "cert-manager"]
+    issuer: str
+    """One of `ISSUERS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,67 +86,28 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Read the environment; raises SettingsError naming every variable that is missing or wrong."""
-        read = _Environment(environ)
+        read = Environment(environ)
         settings = cls(
-            namespace=read.text("DBAAS_NAMESPACE"),
-            release=read.text("DBAAS_RELEASE"),
-            pod=read.text("DBAAS_POD_NAME"),
-            log_level=read.text("DBAAS_LOG_LEVEL", "info").lower(),
-            watch_namespaces=tuple(n for n in read.text("DBAAS_WATCH_NAMESPACES", "").split(",") if n),
+            namespace=read.name("DBAAS_NAMESPACE"),
+            release=read.name("DBAAS_RELEASE"),
+            pod=read.name("DBAAS_POD_NAME"),
+            log_level=read.choice("DBAAS_LOG_LEVEL", LEVELS, "info"),
+            watch_namespaces=read.namespaces("DBAAS_WATCH_NAMESPACES"),
             job=JobTemplate.parse(read.text("DBAAS_JOB_IMAGE"), read.json("DBAAS_JOB_TEMPLATE")),
-            declared_secret=read.text("DBAAS_DECLARED_SECRET", ""),
+            declared_secret=read.name("DBAAS_DECLARED_SECRET", ""),
             webhook=WebhookSettings(
-                service=read.text("DBAAS_WEBHOOK_SERVICE"),
-                configuration=read.text("DBAAS_WEBHOOK_CONFIGURATION"),
-                ca_secret=read.text("DBAAS_WEBHOOK_CA_SECRET"),
-                tls_secret=read.text("DBAAS_WEBHOOK_TLS_SECRET"),
-                issuer="cert-manager"
-                if read.text("DBAAS_CERTIFICATES", "controller") == "cert-manager"
-                else "controller",
+                service=read.name("DBAAS_WEBHOOK_SERVICE"),
+                configuration=read.name("DBAAS_WEBHOOK_CONFIGURATION"),
+                ca_secret=read.name("DBAAS_WEBHOOK_CA_SECRET"),
+                tls_secret=read.name("DBAAS_WEBHOOK_TLS_SECRET"),
+                issuer=read.choice("DBAAS_CERTIFICATES", ISSUERS, "controller"),
             ),
             keep_operations=timedelta(days=read.number("DBAAS_KEEP_OPERATIONS_DAYS", 90)),
             keep_operations_least=read.number("DBAAS_KEEP_OPERATIONS_LEAST", 20),
             inspect_secrets=timedelta(seconds=read.number("DBAAS_INSPECT_SECRETS_SECONDS", 3600)),
-            allow_insecure_endpoints=read.text("DBAAS_ALLOW_INSECURE_ENDPOINTS", "false") == "true",
+            allow_insecure_endpoints=read.switch("DBAAS_ALLOW_INSECURE_ENDPOINTS"),
             request_seconds=read.number("DBAAS_REQUEST_SECONDS", int(REQUEST_TIMEOUT)),
-            metrics_port=read.number("DBAAS_METRICS_PORT", 9090),
+            metrics_port=read.port("DBAAS_METRICS_PORT", 9090),
         )
         read.finish()
         return settings
-
-
-class _Environment:
-    """Collects faults instead of stopping at the first."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._faults: list[str] = []
-
-    def text(self, name: str, default: str | None = None) -> str:
-        value = self._environ.get(name, default)
-        if value is None:
-            self._faults.append(f"{name} is not set")
-            return ""
-        return value
-
-    def number(self, name: str, default: int) -> int:
-        text = self._environ.get(name, str(default))
-        if not text.isascii() or not text.isdigit():
-            self._faults.append(f"{name} is {text!r}, not a number")
-            return default
-        return int(text)
-
-    def json(self, name: str) -> Mapping[str, Any]:
-        try:
-            value = json.loads(self._environ.get(name, "{}"))
-        except ValueError as error:
-            self._faults.append(f"{name} is not JSON: {error}")
-            return {}
-        if not isinstance(value, dict):
-            self._faults.append(f"{name} is not a JSON object")
-            return {}
-        return value
-
-    def finish(self) -> None:
-        if self._faults:
-            raise SettingsError("; ".join(self._faults))

@@ -12,22 +12,29 @@ from collections.abc import Mapping
 from api.labels import FINALIZER
 from api.resources import DATABASES, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
 from kube.client import Client
+from kube.environment import Environment
 from kube.errors import NotFound
 
 SHOWN = 5
 
 
 def uninstall(client: Client, environ: Mapping[str, str]) -> int:
-    """Make way for the uninstallation; returns the exit code: 1 when Databases are still held."""
-    configuration = environ["DBAAS_WEBHOOK_CONFIGURATION"]
-    watched: list[str | None] = [name for name in environ.get("DBAAS_WATCH_NAMESPACES", "").split(",") if name]
+    """Make way for the uninstallation; returns the exit code: 1 when Databases are still held.
+
+    Raises SettingsError.
+    """
+    read = Environment(environ)
+    configuration = read.name("DBAAS_WEBHOOK_CONFIGURATION")
+    watched = read.namespaces("DBAAS_WATCH_NAMESPACES")
+    force = read.switch("DBAAS_UNINSTALL_FORCE")
+    read.finish()
     held = [
         f"{database['metadata']['namespace']}/{database['metadata']['name']}"
-        for namespace in (watched or [None])
+        for namespace in (watched or (None,))
         for database in client.list(DATABASES, namespace=namespace)[0]
         if FINALIZER in (database["metadata"].get("finalizers") or ())
     ]
-    if held and environ.get("DBAAS_UNINSTALL_FORCE", "false") != "true":
+    if held and not force:
         names = ", ".join(held[:SHOWN]) + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")
         sys.stderr.write(
             f"{len(held)} Database(s) still exist: {names}. Delete them first (kubectl delete databases), "

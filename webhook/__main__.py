@@ -11,7 +11,8 @@ import sys
 import tempfile
 
 from kube import logs
-from webhook.settings import Settings, SettingsError
+from kube.environment import SettingsError
+from webhook.settings import Settings
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from controller.ledger import Entry
 from controller.manifests import job_manifest, role_binding_manifest, role_manifest
 from controller.request import Asked, Request, operation_spec
 from controller.retention import Retention
-from controller.settings import JobTemplate, Settings, SettingsError
+from controller.settings import JobTemplate, Settings
 from controller.status import changed, desired_status, ready, stalled, working
+from kube.environment import SettingsError
 from tests.controller.builders import (
     NOW,
     OPERATOR,
@@ -60,11 +61,24 @@ class TestSettings:
         assert settings.watch_namespaces == ()
 
     def test_everything_that_is_wrong_is_named_at_once(self) -> None:
-        wrong = {**ENVIRONMENT, "DBAAS_METRICS_PORT": "http", "DBAAS_JOB_TEMPLATE": "["}
-        del wrong["DBAAS_RELEASE"]
+        wrong = {
+            "DBAAS_NAMESPACE": "A_B",
+            "DBAAS_LOG_LEVEL": "loud",
+            "DBAAS_WATCH_NAMESPACES": "shop,A_B",
+            "DBAAS_JOB_TEMPLATE": "[",
+            "DBAAS_CERTIFICATES": "perhaps",
+            "DBAAS_KEEP_OPERATIONS_DAYS": "-1",
+            "DBAAS_ALLOW_INSECURE_ENDPOINTS": "perhaps",
+            "DBAAS_METRICS_PORT": "70000",
+        }
+        environment = {**ENVIRONMENT, **wrong}
+        del environment["DBAAS_RELEASE"]
 
-        with pytest.raises(SettingsError, match=r"DBAAS_RELEASE.*DBAAS_JOB_TEMPLATE.*DBAAS_METRICS_PORT"):
-            Settings.from_env(wrong)
+        with pytest.raises(SettingsError) as raised:
+            Settings.from_env(environment)
+
+        for variable in (*wrong, "DBAAS_RELEASE"):
+            assert f"{variable}: " in str(raised.value)
 
 
 class TestRetention:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from webhook.settings import Settings, SettingsError
+from kube.environment import SettingsError
+from webhook.settings import Settings
 
 LEAST = {
     "DBAAS_NAMESPACE": "dbaas-system",
