@@ -39,6 +39,7 @@ class Chores:
         self._client = client
         self._world = world
         self._settings = settings
+        self._metrics = metrics
         self._certificates = Certificates(client, settings, metrics)
         self._declarations = Declarations(client, settings)
         self._retention = Retention(settings.keep_operations, settings.keep_operations_least)
@@ -105,7 +106,7 @@ class Chores:
 
     def _endpoint_loop(self) -> None:
         while (name := self._endpoints.take()) is not None:
-            done = self._try("endpoint", lambda name=name: self._look_after(name))  # type: ignore[misc]
+            done = self._done("endpoint", lambda name=name: self._look_after(name))  # type: ignore[misc]
             (self._endpoints.done if done else self._endpoints.failed)(name)
 
     def _retention_loop(self) -> None:
@@ -114,6 +115,13 @@ class Chores:
             time.sleep(RETENTION_INTERVAL)
 
     def _try(self, chore: str, do: Callable[[], bool | None]) -> bool:
+        """The same, where the chore is one and not one of many: told in a metric too."""
+        done = self._done(chore, do)
+        self._metrics.failing.labels(chore).set(not done)
+        return done
+
+    @staticmethod
+    def _done(chore: str, do: Callable[[], bool | None]) -> bool:
         """Whether it is done; a chore that returns False is not."""
         try:
             done = do()

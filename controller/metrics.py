@@ -46,6 +46,12 @@ class Metrics:
         )
         self.errors = Counter("dbaas_reconcile_errors", "Passes that failed and were put off", registry=self.registry)
         self.leader = Gauge("dbaas_leader", "1 on the replica that leads", registry=self.registry)
+        self.failing = Gauge(
+            "dbaas_chore_failing",
+            "1 while what the leader does besides Databases cannot be done",
+            ("chore",),
+            registry=self.registry,
+        )
         self.certificate_expiry = Gauge(
             "dbaas_webhook_certificate_expiry_timestamp_seconds",
             "When the webhook's certificate runs out (Unix time)",

@@ -124,15 +124,20 @@ class Controller:
 
     def wait_leading(self) -> None:
         """Wait until it works."""
-        url = f"http://127.0.0.1:{self._environment['DBAAS_METRICS_PORT']}/metrics"
 
         def leads() -> bool:
             assert self.alive
-            with contextlib.suppress(OSError), urlopen(url, timeout=5) as answer:
-                return b"dbaas_leader 1.0" in answer.read()
-            return False
+            return "dbaas_leader 1.0" in self.metrics
 
         eventually(leads, "the test's own controller leads")
+
+    @property
+    def metrics(self) -> str:
+        """What it tells Prometheus; nothing while it does not answer."""
+        url = f"http://127.0.0.1:{self._environment['DBAAS_METRICS_PORT']}/metrics"
+        with contextlib.suppress(OSError), urlopen(url, timeout=5) as answer:
+            return str(answer.read(), "utf-8")
+        return ""
 
     @property
     def log(self) -> str:

@@ -94,6 +94,11 @@ def stays(site: Site, name: str) -> bool:
     return False
 
 
+def failing(number: float) -> str:
+    """What the metrics say of the declarations."""
+    return f'dbaas_chore_failing{{chore="declarations"}} {number:.1f}'
+
+
 def host_of(site: Site, endpoint: str) -> str:
     return str(site.client.get(ENDPOINTS, endpoint)["spec"]["host"])
 
@@ -144,5 +149,9 @@ def test_an_endpoint_that_is_declared_twice_is_told_and_changes_nothing(site: Si
     spec = {"className": "postgres", "host": "other.example.test", "credentialsSecretRef": {"name": "other"}}
     declare(site, "main", endpoints={"main": spec})
     eventually(lambda: "DatabaseEndpoint 'main' is declared twice" in site.controller.log, "it is told", SECONDS)
+    metrics = site.controller.metrics
+    declare(site, "main")
+    eventually(lambda: failing(0) in site.controller.metrics, "what was wrong is mended", SECONDS)
 
+    assert failing(1) in metrics
     assert host_of(site, "main") == "pg.example.test"
