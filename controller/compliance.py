@@ -176,7 +176,7 @@ def _closed(database: Database, around: Surroundings) -> Iterable[Violation]:
 def _question(database: Database, around: Surroundings, usage: Usage) -> Question:
     metadata = database.metadata
     stamp = Stamp.read(metadata.annotations.get(REQUESTED_BY, ""))
-    manifest = _manifest(database)
+    manifest = _manifest(database, stored=around.claimed)
     return Question(
         # A claim is made for a new Database; what exists is judged as if it were applied again.
         operations=frozenset({"UPDATE" if around.claimed else "CREATE"}),
@@ -194,14 +194,15 @@ def _question(database: Database, around: Surroundings, usage: Usage) -> Questio
     )
 
 
-def _manifest(database: Database) -> dict[str, Any]:
+def _manifest(database: Database, *, stored: bool) -> dict[str, Any]:
+    """A Database as expressions see it in an update or, not `stored` yet, in its creation."""
     metadata = database.metadata
     told = {
         "name": metadata.name,
         "generateName": metadata.generate_name,
         "namespace": metadata.namespace,
         "uid": metadata.uid,
-        "resourceVersion": metadata.resource_version,
+        "resourceVersion": metadata.resource_version if stored else None,
         "generation": metadata.generation,
         "creationTimestamp": metadata.created_at and metadata.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "labels": dict(metadata.labels),
@@ -215,7 +216,7 @@ def _manifest(database: Database) -> dict[str, Any]:
         "kind": DATABASES.kind,
         "metadata": present,
         "spec": dict(database.spec),
-        "status": dict(database.status),
+        **({"status": dict(database.status)} if stored else {}),
     }
 
 

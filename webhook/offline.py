@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -28,10 +29,10 @@ from api.resources import (
     VERSION,
 )
 from api.schemas import faults as schema_faults
-from api.schemas import without_nulls
 from api.templates import TemplateError
 from policy.rules import DatabasePolicy
 from webhook import policies
+from webhook.arrival import completed, fresh, over, received
 from webhook.documents import Document
 from webhook.envelope import REVIEW_VERSION
 from webhook.judgement import Judge
@@ -43,7 +44,6 @@ from webhook.world import Claimed, Namespace, Use
 JUDGED = (POLICIES.kind, CLASSES.kind, ENDPOINTS.kind, DATABASES.kind)
 """In this order, so that what is named is known."""
 _RESOURCES = (POLICIES, CLASSES, ENDPOINTS, DATABASES, INSTANCES, OPERATIONS, NAMESPACES)
-_UID = "00000000-0000-0000-0000-000000000000"
 _NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 Key = tuple[str, str]
 """(namespace, name); the namespace of a cluster-wide object is empty."""
@@ -180,12 +180,13 @@ class Inspection:
         self.world = FilesWorld()
         self._requester = requester
         self._judge = Judge(self.world, allow_insecure=allow_insecure)
+        self._now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._stored: dict[tuple[str, Key], Manifest] = {}
         self._seen: dict[tuple[str, Key], Document] = {}
 
     def know(self, existing: Sequence[Document]) -> None:
         """Take in what is in the cluster already: it is looked up, and not judged."""
-        for kind, document in _of(map(_received, existing), (NAMESPACES.kind, INSTANCES.kind, *JUDGED)):
+        for kind, document in _of(map(received, existing), (NAMESPACES.kind, INSTANCES.kind, *JUDGED)):
             if _readable(kind, document.manifest):
                 manifest = self._placed(kind, document.manifest)
                 self._stored[kind, _key(manifest)] = manifest
@@ -193,7 +194,7 @@ class Inspection:
 
     def judge(self, documents: Sequence[Document]) -> list[Finding]:
         """What the webhook would say of each of these objects, in their order; other kinds' are left out."""
-        documents = [_received(document) for document in documents]
+        documents = [received(document) for document in documents]
         for kind, document in _of(documents, (NAMESPACES.kind, *JUDGED)):
             if _readable(kind, document.manifest) and kind != DATABASES.kind:
                 self.world.add(kind, defaulted(kind, document.manifest) if kind in JUDGED else document.manifest)
@@ -211,11 +212,11 @@ class Inspection:
             return _found(kind, document, manifest, [*document.twice, *faults, *shape])
         manifest = self._placed(kind, manifest)
         stored = self._stored.get((kind, _key(manifest)))
-        wanted = manifest if stored is None else _over(stored, manifest)
+        wanted = fresh(manifest) if stored is None else over(stored, manifest)
         patch = self._judge.mutate(self._request(kind, wanted, stored)).patch
         wanted = applied(wanted, patch)
         if stored is None:
-            wanted = _completed(wanted)
+            wanted = completed(wanted, self._now)
         verdict = self._judge.validate(self._request(kind, wanted, stored))
         if verdict.allowed and kind == DATABASES.kind:
             self.world.add(kind, wanted)
@@ -251,22 +252,6 @@ class Inspection:
         return read_review(json.dumps(review).encode())
 
 
-def _received(document: Document) -> Document:
-    """As the API server reads it: a null in a spec is nothing, and in labels and annotations an empty text."""
-    manifest, kind = document.manifest, document.manifest.get("kind")
-    if manifest.get("apiVersion") == API_VERSION and kind in JUDGED:
-        manifest = without_nulls(kind, manifest)
-    metadata = manifest.get("metadata")
-    if isinstance(metadata, Mapping):
-        texts = {key: _texts(metadata[key]) for key in ("labels", "annotations") if key in metadata}
-        manifest = {**manifest, "metadata": {**metadata, **texts}}
-    return replace(document, manifest=manifest)
-
-
-def _texts(found: Any) -> Any:
-    return {k: "" if v is None else v for k, v in found.items()} if isinstance(found, Mapping) else found
-
-
 def _of(documents: Iterable[Document], kinds: Sequence[str]) -> Iterator[tuple[str, Document]]:
     """The documents of these kinds, in the order of the kinds."""
     versions = {resource.kind: resource.api_version for resource in _RESOURCES}
@@ -289,20 +274,6 @@ def _readable(kind: str, manifest: Manifest) -> bool:
 def _key(manifest: Manifest) -> Key:
     metadata = manifest["metadata"]
     return metadata.get("namespace") or "", metadata.get("name") or ""
-
-
-def _over(stored: Manifest, manifest: Manifest) -> Manifest:
-    """What an object becomes when a manifest of it is applied."""
-    old, new = stored["metadata"], manifest["metadata"]
-    maps = {key: {**(old.get(key) or {}), **(new.get(key) or {})} for key in ("labels", "annotations")}
-    return {**stored, **manifest, "metadata": {**old, **new, **maps}}
-
-
-def _completed(manifest: Manifest) -> Manifest:
-    """A new object as validation sees it: with a uid, and with a name where one was to be generated."""
-    metadata = manifest["metadata"]
-    name = metadata.get("name") or f"{metadata['generateName']}xxxxx"
-    return {**manifest, "metadata": {**metadata, "name": name, "uid": _UID}}
 
 
 def _outdated(manifest: Manifest) -> Fault | None:

@@ -331,9 +331,9 @@ def test_warn_and_audit_hold_nothing_back_and_are_told(cluster: Cluster) -> None
         ("object.spec.ghost == 1", True),
         ("'dba' in request.userInfo.groups", False),
         ("oldObject == null", False),
-        ("object.metadata.generateName == 'a-' && object.metadata.resourceVersion != ''", False),
+        ("object.metadata.generateName == 'a-' && !has(object.metadata.resourceVersion)", False),
         ("object.metadata.ownerReferences[0].kind == 'Application' && object.metadata.finalizers.size() == 1", False),
-        ("object.status.instance == 'db-a'", False),
+        ("!has(object.status)", False),
     ],
 )
 def test_expressions_are_asked_again_but_for_those_about_the_requester(
@@ -346,6 +346,16 @@ def test_expressions_are_asked_again_but_for_those_about_the_requester(
     cluster.database("a", params={"size": "huge"}, metadata=metadata)
 
     assert bool(cluster.judged("a").denied) == violated
+
+
+def test_of_what_exists_expressions_find_the_status_too(cluster: Cluster) -> None:
+    """As in an update; a new Database has none."""
+    expression = "object.status.instance == 'db-a' && object.metadata.resourceVersion != ''"
+    cluster.policy(validations=[{"expression": expression, "message": "no"}])
+    cluster.database("a", metadata={"status": {"instance": "db-a"}})
+    cluster.claim("a")
+
+    assert not cluster.judged("a").denied
 
 
 def test_whom_a_policy_is_about_is_read_from_the_stamp(cluster: Cluster) -> None:

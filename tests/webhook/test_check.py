@@ -188,6 +188,32 @@ def test_what_the_class_knows_only_at_creation_is_there(files: Files) -> None:
     assert found["name"] == "orders-*"
 
 
+def test_expressions_see_what_the_api_server_adds_and_takes_away(files: Files) -> None:
+    """A creation's time, generation and uid are the API server's, and it has no status; an update's are as stored."""
+    expressions = [
+        "object.metadata.uid != 'forged' && object.metadata.generation == 1 || oldObject != null",
+        "timestamp(object.metadata.creationTimestamp).getFullYear() > 2025",
+        "!has(object.metadata.resourceVersion) && !has(object.metadata.deletionTimestamp) || oldObject != null",
+        "!has(object.status) || object.status.instance == 'db-x'",
+        "oldObject == null || object.metadata.uid == oldObject.metadata.uid",
+        "oldObject == null || object.metadata.creationTimestamp == oldObject.metadata.creationTimestamp",
+    ]
+    rules = policy(validations=[{"expression": expression} for expression in expressions])
+    world = [database_class(), endpoint(), rules]
+    system = {"uid": "forged", "creationTimestamp": "2001-01-01T00:00:00Z", "generation": 7, "resourceVersion": "5"}
+    system["deletionTimestamp"] = "2001-01-01T00:00:00Z"
+    forged = {**named(database(), **system), "status": {"instance": "mine"}}
+    kept = {"uid": "1", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 3, "resourceVersion": "9"}
+    stored = {**named(database(), **kept), "status": {"instance": "db-x"}}
+    labelled = {**forged, "metadata": {**forged["metadata"], "labels": {"a": "b"}}}
+
+    made = files.check("--existing", files.write("world.yaml", *world), files.write("new.yaml", forged))
+    changed = files.check("--existing", files.write("all.yaml", *world, stored), files.write("new.yaml", labelled))
+
+    assert made[0] == 0, made[1]
+    assert changed[0] == 0, changed[1]
+
+
 def test_an_object_of_the_go_operators_version_is_told_so(files: Files) -> None:
     old = {"apiVersion": "database.dbaas.bedag.ch/v1", "kind": "Database", "metadata": {"name": "a"}, "spec": {}}
     unknown = {"apiVersion": "dbaas.bedag.ch/v1", "kind": "Databse", "metadata": {"name": "a"}}
