@@ -267,8 +267,21 @@ def _readable(kind: str, manifest: Manifest) -> bool:
         return False
     if kind in JUDGED and schema_faults(kind, manifest):
         return False
+    if kind == INSTANCES.kind:
+        return _is_claim(manifest.get("spec"))
     # A policy that does not compile is refused, and can refuse nothing.
     return kind != POLICIES.kind or not any(policies.faults(manifest))
+
+
+def _is_claim(spec: Any) -> bool:
+    """Whether a DatabaseInstance's spec says what is looked up of it, as in a cluster every one does."""
+    if not isinstance(spec, Mapping):
+        return False
+    claim = spec.get("claimRef")
+    texts = [spec.get("endpoint"), spec.get("className")]
+    if claim is not None:
+        texts += [claim.get("namespace"), claim.get("name")] if isinstance(claim, Mapping) else [None]
+    return all(isinstance(text, str) for text in texts)
 
 
 def _key(manifest: Manifest) -> Key:
@@ -284,7 +297,7 @@ def _outdated(manifest: Manifest) -> Fault | None:
         return None
     if version != API_VERSION:
         return Fault("apiVersion", f"must be {API_VERSION}")
-    if kind not in {resource.kind for resource in _RESOURCES}:
+    if kind not in [resource.kind for resource in _RESOURCES]:
         return Fault("kind", f"is none of {', '.join(JUDGED)}")
     return None
 

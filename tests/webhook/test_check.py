@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from api.resources import API_VERSION
 from tests.webhook.builders import WorldOf, annotated, database, database_class, endpoint, policy
 from tests.webhook.verdicts import judged
 from webhook import check
 
 ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
+CLAIM: Json = {"endpoint": "pg", "className": "standard"}
 
 
 def named(manifest: Json, **metadata: Any) -> Json:
@@ -212,6 +214,29 @@ def test_expressions_see_what_the_api_server_adds_and_takes_away(files: Files) -
 
     assert made[0] == 0, made[1]
     assert changed[0] == 0, changed[1]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        None,
+        {},
+        {"endpoint": "pg", "className": None},
+        {**CLAIM, "claimRef": ""},
+        {**CLAIM, "claimRef": {"name": "a"}},
+    ],
+)
+def test_a_claim_of_another_shape_claims_nothing(files: Files, spec: object) -> None:
+    claim: Json = {"apiVersion": API_VERSION, "kind": "DatabaseInstance", "metadata": {"name": "db-x"}, "spec": spec}
+    world = files.write("world.yaml", database_class(), endpoint(), claim)
+
+    assert files.check("--existing", world, files.write("one.yaml", named(database())))[0] == 0
+
+
+def test_a_kind_that_is_no_text_is_none(files: Files) -> None:
+    (found,) = files.objects(files.write("one.yaml", {**database_class(), "kind": ["DatabaseClass"]}))
+
+    assert [violation["field"] for violation in found["violations"]] == ["kind"]
 
 
 def test_an_object_of_the_go_operators_version_is_told_so(files: Files) -> None:
