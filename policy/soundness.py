@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from api.faults import Fault
 from policy.expressions import expression_fault
@@ -39,13 +39,34 @@ def policy_faults(policy: DatabasePolicy) -> Iterator[Fault]:
 
 
 def policy_doubts(policy: DatabasePolicy) -> Iterator[Fault]:
-    """What a policy may well say without meaning it: expressions that refuse every request of some operation."""
+    """What a policy may well say without meaning it: whom nobody is called, what refuses all of some operation."""
+    yield from _subject_doubts("users", policy.match.users)
+    yield from _subject_doubts("groups", policy.match.groups)
     operations = policy.match.operations or ("CREATE", "UPDATE")
     for index, rule in enumerate(policy.validations):
         for name, operation, instead in _ABSENT:
             if operation in operations and reads_unasked(rule.expression, name):
                 message = f"reads {name}, which is null in a {operation}: every one is refused; {instead}"
                 yield Fault(f"spec.validations[{index}].expression", message)
+
+
+_ACCOUNT = "system:serviceaccount:"
+_ACCOUNTS = "system:serviceaccounts"
+
+
+def _subject_doubts(field: str, names: Iterable[str]) -> Iterator[Fault]:
+    for name in names:
+        if "*" in name:
+            doubt = f"a star stands for itself; all ServiceAccounts of a namespace are the group {_ACCOUNTS}:NAMESPACE"
+        elif field == "users" and name.startswith(_ACCOUNTS):
+            doubt = "is a group; name it in groups"
+        elif field == "groups" and name.startswith(_ACCOUNT):
+            doubt = "is a user; name it in users"
+        elif name.startswith(_ACCOUNT) and name.count(":") != _ACCOUNT.count(":") + 1:
+            doubt = f"is no ServiceAccount; those are called {_ACCOUNT}NAMESPACE:NAME"
+        else:
+            continue
+        yield Fault(f"spec.match.{field}", f"{name}: {doubt}")
 
 
 _ABSENT = (

@@ -482,6 +482,25 @@ def test_an_expression_that_would_refuse_every_such_request_is_warned_of(
     assert all(w.startswith(f"spec.validations[0].expression: reads {warned}") for w in warnings)
 
 
+@pytest.mark.parametrize(
+    ("match", "warned"),
+    [
+        ({"users": ["system:serviceaccount:ci:*"]}, "users: system:serviceaccount:ci:*: a star stands for itself"),
+        ({"groups": ["team-*", "ops"]}, "groups: team-*: a star stands for itself"),
+        ({"users": ["system:serviceaccount:ci/bot"]}, "users: system:serviceaccount:ci/bot: is no ServiceAccount"),
+        ({"users": ["system:serviceaccounts:ci"]}, "users: system:serviceaccounts:ci: is a group"),
+        ({"groups": ["system:serviceaccount:ci:bot"]}, "groups: system:serviceaccount:ci:bot: is a user"),
+        ({"users": ["system:serviceaccount:ci:bot", "alice"], "groups": ["system:serviceaccounts:ci"]}, ""),
+    ],
+)
+def test_who_is_named_as_nobody_is_called_is_warned_of(match: Json, warned: str) -> None:
+    """A policy that concerns nobody looks like one that is kept."""
+    warnings = judged("CREATE", policy(match=match, adoption="Forbidden")).warnings
+
+    assert len(warnings) == bool(warned)
+    assert all(warning.startswith(f"spec.match.{warned}") for warning in warnings)
+
+
 def test_parameters_that_the_matched_classes_do_not_take_are_warned_of() -> None:
     """Where a policy says which classes it is about; a class that takes anything is of any."""
     size = {"size": {"enum": ["small", "large"]}, "tier": {"required": False}}
