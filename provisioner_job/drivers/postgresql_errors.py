@@ -103,4 +103,4 @@ def call_failure(sqlstate: str, message: str, *, in_body: bool, given: Iterable[
 
 def _quotes(message: str, name: str) -> bool:
     """Whether a message speaks of an object of this name, in the quotes of whichever language."""
-    return bool(name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message, re.IGNORECASE) is not None
+    return bool(name) and re.search(rf"[^\w\s]{re.escape(name)}[^\w\s]", message, re.IGNORECASE) is not None

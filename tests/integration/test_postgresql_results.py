@@ -226,7 +226,7 @@ def test_what_is_there_already_is_the_database_or_what_bears_its_name(
     body = f"BEGIN RAISE EXCEPTION USING ERRCODE = '{code}', MESSAGE = '{message}'; END"
     schema.function("f(name text, note text) RETURNS void", body)
 
-    assert call.refusal("f", name="team_shop", note="").reason is reason
+    assert call.refusal("f", name="team_shop", note="extension").reason is reason
 
 
 def test_a_session_goes_on_after_a_failure(call: Caller, schema: Schema) -> None:
