@@ -15,6 +15,17 @@ from tests.e2e.scene import Applied
 
 ROTATE = {"name": "dbaas.rotate_database", "inputs": {"k8s_name": "{{ .Metadata.namespace }}_{{ .Metadata.name }}"}}
 
+STRICT = """
+CREATE OR REPLACE FUNCTION dbaas.create_strictly(k8s_name text) RETURNS TABLE (key text, value text) LANGUAGE plpgsql
+AS $$ BEGIN
+    IF EXISTS (SELECT FROM pg_database WHERE datname = k8s_name) THEN
+        RAISE duplicate_database USING MESSAGE = format('%s is taken', k8s_name);
+    END IF;
+    RETURN QUERY SELECT * FROM dbaas.create_database(k8s_name);
+END $$;
+GRANT EXECUTE ON FUNCTION dbaas.create_strictly TO dbaas_operator
+"""
+
 
 def complete(database: Applied, old: dict[str, str]) -> dict[str, str] | None:
     """Its Secret, once it is whole again."""
@@ -93,6 +104,20 @@ def test_a_database_that_was_there_before_is_nobodys(examples: Examples, legacy:
     assert f'{ADOPT}: "true"' in condition["message"]
     assert database.secret() is None
     assert database.condition("Stalled")["status"] == "True"
+
+    database.delete_and_wait()
+    assert database.requested() == ["create"]
+    assert examples.site.login(legacy) == (legacy["username"], legacy["database"])
+
+
+def test_a_create_that_refuses_what_is_there_takes_nothing_away(examples: Examples, legacy: dict[str, str]) -> None:
+    """It was called, and failed; what the deletion would drop was there before."""
+    examples.scene.dbms.server.execute(STRICT, database="dbaas")
+    examples.change_class(operations={"create": {"name": "dbaas.create_strictly"}})
+    database = examples.apply("legacy")
+    condition = database.wait_reason("AlreadyExists")
+
+    assert "is taken" in condition["message"]
 
     database.delete_and_wait()
     assert database.requested() == ["create"]
