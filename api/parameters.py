@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from api.faults import Fault
 from api.kinds import DatabaseClass, ParameterRule
+from api.listing import quoted
 
 Matches = Callable[[str, str], bool]
 """Whether an RE2 pattern (first) is found in a value (second); passed in, its engine is no part of the contract."""
@@ -34,7 +35,7 @@ def parameter_faults(cls: DatabaseClass, params: Mapping[str, str], matches: Mat
             faults += (Fault(f"spec.params.{name}", m) for m in value_faults(rule, given[name], matches))
         elif rule.required:
             meaning = f" ({rule.description})" if rule.description else ""
-            choice = f"; allowed are {listed(rule.enum)}" if rule.enum else ""
+            choice = f"; allowed are {quoted(rule.enum)}" if rule.enum else ""
             message = f'DatabaseClass "{cls.metadata.name}" requires it{meaning}; add it{choice}'
             faults.append(Fault(f"spec.params.{name}", message))
     return faults
@@ -43,13 +44,8 @@ def parameter_faults(cls: DatabaseClass, params: Mapping[str, str], matches: Mat
 def value_faults(rule: ParameterRule, value: str, matches: Matches) -> Iterator[str]:
     """What `rule` has against `value`, a sentence each; the value itself is never quoted."""
     if rule.enum and value not in rule.enum:
-        yield f"is not an allowed value; allowed are {listed(rule.enum)}"
+        yield f"is not an allowed value; allowed are {quoted(rule.enum)}"
     if rule.max_length is not None and len(value) > rule.max_length:
         yield f"is {len(value)} characters long; at most {rule.max_length} are allowed"
     if rule.pattern is not None and not matches(rule.pattern, value):
         yield f"must match the pattern {rule.pattern}"
-
-
-def listed(values: tuple[str, ...]) -> str:
-    """Allowed values, as a message names them."""
-    return ", ".join(f'"{value}"' for value in values)

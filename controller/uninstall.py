@@ -10,12 +10,11 @@ import sys
 from collections.abc import Mapping
 
 from api.labels import FINALIZER
+from api.listing import listed
 from api.resources import DATABASES, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
 from kube.client import Client
 from kube.environment import Environment
 from kube.errors import NotFound
-
-SHOWN = 5
 
 
 def uninstall(client: Client, environ: Mapping[str, str]) -> int:
@@ -35,9 +34,8 @@ def uninstall(client: Client, environ: Mapping[str, str]) -> int:
         if FINALIZER in (database["metadata"].get("finalizers") or ())
     ]
     if held and not force:
-        names = ", ".join(held[:SHOWN]) + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")
         sys.stderr.write(
-            f"{len(held)} Database(s) still exist: {names}. Delete them first (kubectl delete databases), "
+            f"{len(held)} Database(s) still exist: {listed(held)}. Delete them first (kubectl delete databases), "
             "or set uninstall.force to leave them and their finalizers as they are. Helm upgrades a release whose "
             "uninstallation was refused only after `helm rollback` to the revision that it has.\n"
         )

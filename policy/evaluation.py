@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from api.durations import format_duration, parse_duration
 from api.kinds import DatabaseClass, Manifest
 from api.labels import ADOPT, CONFIRM_DELETE
-from api.parameters import effective_params, listed
+from api.listing import quoted
+from api.parameters import effective_params
 from policy.patterns import matches
 from policy.question import Question
 from policy.quotas import exceeded
@@ -186,7 +187,7 @@ def _knows(question: Question, name: str) -> bool:
 def _parameter(rule: PolicyParameter, value: str | None, default: str | None, known: bool) -> Iterator[str]:  # noqa: FBT001
     if value is None:
         if rule.required:
-            choice = f"; allowed are {listed(rule.enum)}" if rule.enum else ""
+            choice = f"; allowed are {quoted(rule.enum)}" if rule.enum else ""
             cure = f"add it{choice}" if known else "its class does not know it: choose an endpoint of another class"
             yield f"requires it; {cure}"
         return
@@ -196,7 +197,7 @@ def _parameter(rule: PolicyParameter, value: str | None, default: str | None, kn
     elif rule.forbidden and value != default:
         yield "forbids it; remove it"
     if rule.enum and value not in rule.enum:
-        yield f"allows only {listed(rule.enum)}; choose one of them"
+        yield f"allows only {quoted(rule.enum)}; choose one of them"
     if rule.max_length is not None and len(value) > rule.max_length:
         yield f"allows at most {rule.max_length} characters, and it has {len(value)}; shorten it"
     if rule.pattern is not None and not matches(rule.pattern, value):

@@ -8,6 +8,7 @@ from api.classes import class_faults, template_places
 from api.engines import ENGINES
 from api.faults import Fault
 from api.kinds import DatabaseClass
+from api.listing import listed
 from api.parameters import value_faults
 from api.resources import CLASSES
 from api.schemas import faults as schema_faults
@@ -15,9 +16,6 @@ from api.templates import Reference, Template, TemplateError
 from policy.patterns import covers_whole, matches, pattern_fault
 from webhook.review import Manifest, Request
 from webhook.world import Claimed, World
-
-USERS_NAMED = 5
-"""How many objects a refused deletion names."""
 
 
 def faults(manifest: Manifest) -> Iterator[Fault]:
@@ -106,9 +104,3 @@ def _references(cls: DatabaseClass, root: str) -> Iterator[Reference]:
         except TemplateError:
             continue  # a fault, not a warning
         yield from (reference for reference in references if reference.root == root)
-
-
-def listed(users: list[str]) -> str:
-    """A few of `users`, and how many more there are."""
-    more = f" and {len(users) - USERS_NAMED} more" if len(users) > USERS_NAMED else ""
-    return ", ".join(users[:USERS_NAMED]) + more

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping
 from api.faults import Fault
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint
 from api.labels import DEFAULTED_PARAMS, ROTATE
+from api.listing import listed
 from api.rendering import database_faults, identity_path, instance_name_for, render_identity, template_values
 from api.templates import TemplateError
 from policy.patterns import matches
 from webhook.review import Request, shortened
 from webhook.world import Namespace, World
 
-_SUGGESTED = 5
-"""How many endpoints a refusal names."""
 _QUOTED = 40
 """Characters of a parameter's value in a sentence."""
 
@@ -123,8 +122,7 @@ def _usable_endpoints(namespace: Namespace | None, world: World) -> str:
     names = sorted(e.metadata.name for e in world.endpoints() if _allows(e, namespace))
     if not names:
         return "no endpoint is open to this namespace; ask an administrator for one"
-    more = f" and {len(names) - _SUGGESTED} more" if len(names) > _SUGGESTED else ""
-    return f"open to this namespace: {', '.join(names[:_SUGGESTED])}{more}"
+    return f"open to this namespace: {listed(names)}"
 
 
 def _changed_parameter(old: Mapping[str, str], new: Mapping[str, str], name: str) -> str:

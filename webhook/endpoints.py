@@ -10,9 +10,9 @@ from api.engines import ENGINES
 from api.faults import Fault
 from api.identity import described_length, too_long
 from api.kinds import NOTHING, DatabaseEndpoint, Tls
+from api.listing import listed
 from api.resources import ENDPOINTS
 from api.schemas import faults as schema_faults
-from webhook.classes import listed
 from webhook.hosts import host_fault, is_loopback
 from webhook.review import Manifest, Request
 from webhook.selectors import selector_faults

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from api.faults import Fault
 from api.kinds import DatabaseClass, DatabaseEndpoint
 from api.labels import ROTATE
+from api.listing import listed
 from api.parameters import value_faults
 from policy.evaluation import Violation, defaults_for, evaluate
 from policy.patterns import covers_whole, matches
 from policy.question import Peer, Question
 from policy.rules import DatabasePolicy
 from policy.soundness import policy_doubts, policy_faults
-from webhook.classes import listed
 from webhook.review import Manifest, Request
 from webhook.selectors import selector_faults
 from webhook.world import Use, World
