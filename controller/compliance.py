@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import Any, Protocol, Self
 
 from api.kinds import Database, DatabaseClass, DatabaseEndpoint
@@ -84,12 +84,11 @@ class Compliance:
 
     @property
     def message(self) -> str:
-        """In sentences: policy, field and cure of each violation; those that deny first."""
+        """In sentences: policy, field and cure of each violation, as far as there is room; those that deny first."""
         if not self.violations:
             return "no policy has anything against it"
         ordered = sorted(self.violations, key=lambda found: found.enforcement != "Deny")
-        said = "; ".join(f"{found.path}: {found.message}" for found in ordered)
-        return f"{said}. {self._cure()}"
+        return f"{_listed([f'{found.path}: {found.message}' for found in ordered])}. {self._cure()}"
 
     def _cure(self) -> str:
         if not self.denied:
@@ -103,6 +102,18 @@ class Compliance:
         return "It goes on as soon as this is mended; to change endpoint or params, delete it and apply it anew"
 
 
+def _listed(sentences: Sequence[str]) -> str:
+    """So many of them that what follows from them fits into a status too; one at least."""
+    short = [s if len(s) <= _LONGEST_SENTENCE else s[: _LONGEST_SENTENCE - 1] + "…" for s in sentences]
+    lengths = accumulate(len(sentence) + 2 for sentence in short)
+    fitting = max(sum(length <= _LONGEST_LIST for length in lengths), 1)
+    more = [f"and {len(short) - fitting} more"] if len(short) > fitting else []
+    return "; ".join([*short[:fitting], *more])
+
+
+_LONGEST_SENTENCE = 500
+_LONGEST_LIST = 1700
+"""Characters; a condition's message has room for 2,048."""
 _EXEMPTION = "an administrator can exempt it by spec.match"
 UNCONCERNED = Compliance()
 

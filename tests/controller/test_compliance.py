@@ -16,7 +16,7 @@ from controller.compliance import Compliance
 from controller.news import news_of_status
 from controller.observed import Observed
 from controller.plan import Plan, plan
-from controller.status import desired_status
+from controller.status import MESSAGE_LIMIT, desired_status
 from controller.steps import ClaimInstance
 from controller.world import World, concerns
 from kube.client import Client
@@ -262,6 +262,20 @@ def test_a_policy_that_became_stricter_is_told_with_field_policy_and_cure(cluste
         'spec.deletionProtection: DatabasePolicy "rules" requires it; set it to true, or to delete, annotate '
     )
     assert 'spec.params.size: DatabasePolicy "rules" allows only "small"; choose one of them' in found["message"]
+
+
+def test_however_much_there_is_against_it_what_follows_is_told(cluster: Cluster) -> None:
+    """And how much more there is; what fits into a status is not cut."""
+    rules = [{"expression": f"object.metadata.name == 'x{n}'", "message": f"no {n} " * 70} for n in range(20)]
+    cluster.policy("a", validations=rules)
+    cluster.policy("b", validations=[{"expression": "object.spec.ghost == '" + "x" * 4000 + "'"}])
+    cluster.database("a")
+    cluster.claim("a")
+    message = cluster.judged("a").message
+
+    assert message.startswith('spec: DatabasePolicy "a" no 0 no 0')
+    assert "; and 17 more. It stays, and is rotated and deleted as before" in message
+    assert len(message) <= MESSAGE_LIMIT
 
 
 def test_what_cannot_be_mended_any_more_is_told_so(cluster: Cluster) -> None:
