@@ -98,7 +98,7 @@ BEGIN
     IF NOT EXISTS (SELECT * FROM made WHERE name = k8s_name) THEN
         IF EXISTS (SELECT * FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = k8s_name)
            OR EXISTS (SELECT * FROM mysql.global_priv WHERE User = k8s_name) THEN
-            SIGNAL SQLSTATE '45000' SET
+            SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1007,
                 MESSAGE_TEXT = 'a database or account of this name exists already and was not made by dbaas.create_database';
         END IF;
         INSERT INTO made (name) VALUES (k8s_name);

@@ -33,7 +33,7 @@ _LOGIN: Mapping[int, Reason] = {
     1820: Reason.CREDENTIALS_REFUSED,  # ER_MUST_CHANGE_PASSWORD
     1862: Reason.CREDENTIALS_REFUSED,  # ER_MUST_CHANGE_PASSWORD_LOGIN
     3118: Reason.CREDENTIALS_REFUSED,  # MySQL ER_ACCOUNT_HAS_BEEN_LOCKED
-    3159: Reason.ENDPOINT_INVALID,  # MySQL ER_SECURE_TRANSPORT_REQUIRED
+    3159: Reason.ENDPOINT_INVALID,  # ER_SECURE_TRANSPORT_REQUIRED: MySQL, MariaDB since 11.4 (1045 before)
     3955: Reason.CREDENTIALS_REFUSED,  # MySQL ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK
     4150: Reason.CREDENTIALS_REFUSED,  # MariaDB ER_USER_IS_BLOCKED: too many wrong passwords
     4151: Reason.CREDENTIALS_REFUSED,  # MariaDB ER_ACCOUNT_HAS_BEEN_LOCKED
@@ -91,7 +91,9 @@ _RIGHT = (
     "whoever it runs as (its DEFINER, or the endpoint's account under SQL SECURITY INVOKER) lacks a right that it needs"
 )
 _MISSING = "something that it uses does not exist"
-_VALUE = "a value in its body does not fit or is not of its type"
+_RENEWAL = "set another (ALTER USER), and write it into the endpoint's Secret"
+_VALUE = "an argument, or a value in its body, does not fit or is not of its type"
+"""Of arguments on MySQL alone: MariaDB is asked about them before the call."""
 _MEANINGS: Mapping[int, str] = {
     **dict.fromkeys((1044, 1142, 1143, 1211, 1227, 1370, 1410), _RIGHT),
     1449: "its DEFINER is no account of this server",
@@ -103,9 +105,14 @@ _MEANINGS: Mapping[int, str] = {
     1064: "a statement in its body is not valid SQL",
     1396: "an account that it creates is there already, or one that it alters or drops is not",
     1819: "a password that it sets does not satisfy the server's password policy",
-    1820: "the account's password has expired; set another (ALTER USER), and write it into the endpoint's Secret",
+    1820: f"the account's password has expired; {_RENEWAL}",
 }
 """What is said of errors whose texts quote names, values or statements."""
+
+_LOGIN_CURES: Mapping[int, str] = {
+    1862: _RENEWAL,
+    3159: "set the endpoint's tls.mode to VerifyFull",
+}
 
 TIMED_OUT = frozenset({1969, 3024})
 """MariaDB ER_STATEMENT_TIMEOUT, MySQL ER_QUERY_TIMEOUT."""
@@ -168,6 +175,8 @@ def login_failure(error: ServerError, where: str, otherwise: str) -> Failure:
     said = error.message
     if error.number == _ACCESS_DENIED:
         said += f" ({otherwise})"
+    elif error.number in _LOGIN_CURES:
+        said = f"{said.rstrip('.')}; {_LOGIN_CURES[error.number]}"
     return Failure(reason, f"{where} refuses the login: {said}", code=error.code)
 
 

@@ -29,7 +29,8 @@ class MariaDBSite(LoginSite):
 
     def make_account(self, demands: str = "") -> None:
         """Make the account, or what it was, again; `demands` is the rest of CREATE USER."""
-        self.server.execute(f"CREATE OR REPLACE USER {self.username} IDENTIFIED BY %s {demands}", [self.password])
+        self.server.execute(f"DROP USER IF EXISTS {self.username}")
+        self.server.execute(f"CREATE USER {self.username} IDENTIFIED BY %s {demands}", [self.password])
 
     @property
     def usual(self) -> Login:
@@ -46,8 +47,8 @@ class MariaDBSite(LoginSite):
         return bool(
             self.server.execute(
                 "SELECT ID FROM information_schema.PROCESSLIST"
-                " WHERE ID <> CONNECTION_ID() AND INFO LIKE %s AND TIME_MS >= %s",
-                [f"%{text}%", seconds * 1000],
+                " WHERE ID <> CONNECTION_ID() AND INFO LIKE %s AND TIME >= %s",
+                [f"%{text}%", seconds],
             )
         )
 

@@ -34,7 +34,7 @@ def test_mysql_and_mariadb_are_served_by_the_same_driver() -> None:
 
 def test_the_server_agrees_that_the_connection_is_encrypted(mariadb: MariaDBSite) -> None:
     server = mariadb.server
-    server.execute("CREATE OR REPLACE DATABASE looks")
+    server.execute("CREATE DATABASE looks")
     server.execute(
         "CREATE PROCEDURE looks.status() SELECT VARIABLE_NAME AS `key`, VARIABLE_VALUE AS `value`"
         " FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME IN ('SSL_VERSION', 'SSL_CIPHER')"
@@ -113,8 +113,9 @@ def test_a_server_that_takes_no_clear_connections_says_what_to_do(restored: Mari
     restored.server.configure({"require_secure_transport": "ON"})
     failure = restored.refusal(tls_mode="Disabled")
 
-    assert failure.reason is Reason.CREDENTIALS_REFUSED
-    assert "no login without TLS" in failure.message
+    # Newer releases have an error of its own for it, older ones refuse the account.
+    assert failure.reason in (Reason.CREDENTIALS_REFUSED, Reason.ENDPOINT_INVALID)
+    assert "no login without TLS" in failure.message or "tls.mode to VerifyFull" in failure.message
 
 
 # Client certificates
@@ -273,7 +274,7 @@ def test_a_server_cannot_loosen_the_session(restored: MariaDBSite) -> None:
     server = restored.server
     [(usual,)] = server.execute("SELECT @@global.sql_mode")
     server.configure({"sql_mode": "''", "init_connect": "'SET sql_mode = \"NO_BACKSLASH_ESCAPES\", autocommit = 0'"})
-    server.execute("CREATE OR REPLACE DATABASE looks")
+    server.execute("CREATE DATABASE looks")
     names = ("sql_mode", "autocommit", "wait_timeout", "innodb_lock_wait_timeout", "lock_wait_timeout", "time_zone",
              "max_statement_time", "character_set_client", "character_set_results", "collation_connection")  # fmt: skip
     listed = ", ".join(f"'{name.upper()}'" for name in names)

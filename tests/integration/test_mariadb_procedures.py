@@ -101,7 +101,7 @@ def test_a_procedure_that_may_be_seen_and_not_executed_is_a_missing_permission(
 def test_a_procedure_that_the_body_may_not_call_is_the_bodys_failure(
     mariadb_call: Caller, mariadb_schema: MariaDBSchema
 ) -> None:
-    mariadb_schema.server.execute("CREATE OR REPLACE DATABASE closed")
+    mariadb_schema.server.execute("CREATE DATABASE closed")
     mariadb_schema.server.execute("CREATE PROCEDURE closed.p() DO 1")
     mariadb_schema.procedure("p()", "CALL closed.p()", "SQL SECURITY INVOKER")
     failure = mariadb_call.refusal("p")

@@ -24,7 +24,7 @@ _PRESENT = {
     ),
     "mariadb": (
         "SELECT 'database' FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s"
-        " UNION ALL SELECT 'login' FROM mysql.global_priv WHERE User = %s"
+        " UNION ALL SELECT 'login' FROM mysql.user WHERE User = %s"
     ),
 }
 
@@ -40,7 +40,7 @@ def install(server: Exemplary, **variables: str) -> None:
 
 def run(server: Exemplary, **variables: str) -> None:
     """Run procedures.sql with these variables."""
-    file = FOLDER / server.engine / "procedures.sql"
+    file = FOLDER / server.examples / "procedures.sql"
     if isinstance(server, MariaDB):
         server.client(file, variables=variables)
     else:

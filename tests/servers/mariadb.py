@@ -18,9 +18,16 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from tests.servers.command import main
-from tests.servers.mariadb_programs import PROGRAMS, program, template
+from tests.servers.mariadb_programs import PROGRAMS, daemon, is_mysql, program, template
 from tests.servers.pki import KeyPair
 from tests.servers.server import Server
+
+_MYSQL = {
+    "mysqlx": "0",
+    "secure-file-priv": "NULL",
+    "log-bin-trust-function-creators": "1",
+}
+"""What MySQL is told besides, where its programs were chosen."""
 
 
 class MariaDB(Server):
@@ -29,6 +36,11 @@ class MariaDB(Server):
     programs = PROGRAMS
     usual_port = 3307
     tls_settings = ("ssl-cert", "ssl-key", "ssl-ca")
+
+    @property
+    def examples(self) -> str:
+        """See `Server`."""
+        return "mysql" if is_mysql() else self.engine
 
     @property
     def _pid_file(self) -> Path:
@@ -52,7 +64,7 @@ class MariaDB(Server):
             "skip-name-resolve": "1",
             "character-set-server": "utf8mb4",
             "innodb-buffer-pool-size": "32M",
-            "innodb-log-file-size": "8M",
+            "loose-innodb-log-file-size": "8M",
             "innodb-flush-log-at-trx-commit": "0",
             "innodb-fast-shutdown": "2",
             "max-connections": "100",
@@ -65,15 +77,18 @@ class MariaDB(Server):
         """See `Server`; settings: further options of my.cnf, with underscores for dashes."""
         if not self.data.exists():
             self._create(template())
-        lines = self._settings()
-        lines |= self._tls(certificate, client_ca) if certificate is not None else {"skip-ssl": "1"}
+        lines = self._settings() | (_MYSQL if is_mysql() else {})
         lines |= {name.replace("_", "-"): value for name, value in settings.items()}
+        if certificate is not None:
+            lines |= self._tls(certificate, client_ca)
+        else:
+            lines |= {"tls-version": ""} if is_mysql() else {"skip-ssl": "1"}
         self._write(
-            self.folder / "my.cnf", "[mariadbd]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
+            self.folder / "my.cnf", "[mysqld]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
         )
         with (self.folder / "start.log").open("w") as output:
             process = subprocess.Popen(
-                [str(program("mariadbd")), f"--defaults-file={self.folder / 'my.cnf'}"],
+                [str(daemon()), f"--defaults-file={self.folder / 'my.cnf'}"],
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -123,7 +138,7 @@ class MariaDB(Server):
     def present(self, certificate: KeyPair) -> None:
         """Show another certificate to those who connect from now on."""
         self._tls(certificate, None)
-        self.execute("FLUSH SSL")
+        self.execute("ALTER INSTANCE RELOAD TLS" if is_mysql() else "FLUSH SSL")
 
     def execute(
         self, statement: str, parameters: Sequence[object] | None = None, *, database: str | None = None
@@ -149,7 +164,9 @@ class MariaDB(Server):
 
         variables: user variables that are set first.
         """
-        command = [str(program("mariadb")), "--no-defaults", "--skip-ssl", "--batch", "--default-character-set=utf8mb4"]
+        # Newer clients of MariaDB want to verify a certificate even over the socket.
+        command = [str(program("mysql"))] if is_mysql() else [str(program("mariadb")), "--skip-ssl"]
+        command[1:1] = ["--no-defaults", "--batch", "--default-character-set=utf8mb4"]
         command += [f"--socket={self.folder / 'socket'}", "--user=root", *([database] if database else [])]
         assignments = "".join(
             f"SET @{name} = _utf8mb4 X'{value.encode().hex()}';\n" for name, value in (variables or {}).items()

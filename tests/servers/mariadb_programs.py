@@ -20,13 +20,27 @@ def program(name: str) -> Path:
     return Path(found)
 
 
+def is_mysql() -> bool:
+    """Whether the chosen programs are MySQL's."""
+    return PROGRAMS.chosen is not None and not (PROGRAMS.chosen / "mariadbd").exists()
+
+
+def daemon() -> Path:
+    """The server."""
+    return program("mysqld" if is_mysql() else "mariadbd")
+
+
 def template() -> Path:
     """A data folder whose root has no password."""
-    said = PROGRAMS.run([program("mariadbd"), "--version"], check=True, capture_output=True).stdout
+    said = PROGRAMS.run([daemon(), "--version"], check=True, capture_output=True).stdout
     return PROGRAMS.template(said.split("Ver ")[1].split()[0], _initialise)
 
 
 def _initialise(data: Path) -> None:
+    if is_mysql():
+        command = [daemon(), "--no-defaults", "--initialize-insecure", f"--datadir={data}"]
+        PROGRAMS.run(command, check=True, capture_output=True)
+        return
     options = ("--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db")
     PROGRAMS.run(
         [program("mariadb-install-db"), *options, "--innodb-log-file-size=8M", f"--datadir={data}"],

@@ -69,8 +69,13 @@ class Server(ABC):
 
     @property
     def engine(self) -> str:
-        """Of its folder below examples/."""
+        """Whose driver, clients and tests are its own; a folder below examples/."""
         return self.programs.engine.lower()
+
+    @property
+    def examples(self) -> str:
+        """The folder below examples/ with its procedures."""
+        return self.engine
 
     @property
     def port(self) -> int:

@@ -364,7 +364,7 @@ def test_it_runs_by_the_webhooks_name_without_its_environment(files: Files) -> N
 
 
 def test_the_examples_are_accepted(files: Files) -> None:
-    for engine in ("postgresql", "mariadb", "sqlserver"):
+    for engine in ("postgresql", "mariadb", "mysql", "sqlserver"):
         assert files.check(str(ROOT / "examples" / engine))[0] == 0
 
 

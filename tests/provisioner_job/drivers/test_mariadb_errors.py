@@ -20,6 +20,7 @@ CREATE = Called("dbaas", "create_database")
         (1053, Reason.SERVER_NOT_READY),
         (1129, Reason.SERVER_NOT_READY),
         (1226, Reason.TOO_MANY_CONNECTIONS),
+        (1862, Reason.CREDENTIALS_REFUSED),
         (3159, Reason.ENDPOINT_INVALID),
         (9999, Reason.ENDPOINT_UNREACHABLE),
     ],
@@ -31,6 +32,20 @@ def test_a_refused_login_has_the_reason_of_its_number(number: int, reason: Reaso
     assert failure.code == str(number)
     assert "db:3306 refuses the login: Said so" in failure.message
     assert ("or else" in failure.message) is (number == 1045)
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "cure"),
+    [
+        (1862, "Your password has expired. To log in you must change it.", "ALTER USER"),
+        (3159, "Connections using insecure transport are prohibited.", "VerifyFull"),
+    ],
+)
+def test_a_login_that_needs_a_change_says_which(number: int, message: str, cure: str) -> None:
+    failure = login_failure(ServerError(number, "HY000", message), "db:3306", "or else")
+
+    assert message.rstrip(".") in failure.message
+    assert cure in failure.message
 
 
 @pytest.mark.parametrize(
