@@ -45,7 +45,10 @@ def test_the_server_agrees_that_the_connection_is_encrypted(mariadb: MariaDBSite
     session.close()
     server.execute("DROP DATABASE looks")
 
-    assert seen == {"SSL_VERSION": session.connection.tls_version, "SSL_CIPHER": session.connection.cipher}
+    # A server with wolfSSL writes TLS13-AES256-GCM-SHA384 for TLS_AES_256_GCM_SHA384.
+    digits = "".join(filter(str.isdigit, seen["SSL_CIPHER"].removeprefix("TLS13")))
+    assert seen["SSL_VERSION"] == session.connection.tls_version
+    assert digits == "".join(filter(str.isdigit, session.connection.cipher))
 
 
 # Downgrade, and servers that want the password

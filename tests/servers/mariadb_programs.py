@@ -38,7 +38,7 @@ def template() -> Path:
 
 def _initialise(data: Path) -> None:
     if is_mysql():
-        command = [daemon(), "--no-defaults", "--initialize-insecure", f"--datadir={data}"]
+        command = (daemon(), "--no-defaults", "--initialize-insecure", f"--datadir={data}")
         PROGRAMS.run(command, check=True, capture_output=True)
         return
     options = ("--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db")
