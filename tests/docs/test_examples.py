@@ -22,4 +22,4 @@ def test_an_engines_examples_are_accepted_without_a_warning(engine: str, capsys:
 
 
 def test_there_are_examples_of_every_engine() -> None:
-    assert ENGINES == ["mariadb", "postgresql", "sqlserver"]
+    assert ENGINES == ["mariadb", "mysql", "postgresql", "sqlserver"]
