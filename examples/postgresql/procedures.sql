@@ -157,7 +157,7 @@ BEGIN
         IF EXISTS (SELECT FROM pg_roles WHERE rolname = k8s_name)
            OR EXISTS (SELECT FROM pg_database WHERE datname = k8s_name) THEN
             RAISE EXCEPTION 'a role or database % exists already and was not made by dbaas.create_database', k8s_name
-                USING ERRCODE = 'duplicate_object';
+                USING ERRCODE = 'duplicate_database';
         END IF;
         -- One command, one transaction: a role that exists is marked as ours. It cannot log in before all is done.
         commands := commands || format(
