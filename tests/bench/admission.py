@@ -170,13 +170,15 @@ def _registered(server: ApiServer, webhook: Webhook, url: str) -> None:
     bundle = base64.b64encode(webhook.authority.file.read_bytes()).decode()
     for resource, path in ((MUTATING_WEBHOOKS, "/mutate"), (VALIDATING_WEBHOOKS, "/validate")):
         installed = server.ask("GET", resource.path("dbaas")).body
+        asked, kind = installed["webhooks"][0], {key: installed[key] for key in ("apiVersion", "kind")}
         told = {
             "clientConfig": {"url": f"{url}{path}", "caBundle": bundle},
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": BARE}},
+            # What has no namespace would meet it too, when it is there no more.
+            "rules": [rule for rule in asked["rules"] if rule["resources"] == [DATABASES.plural]],
         }
-        webhooks = [{**each, **told} for each in installed["webhooks"]]
-        kind = {key: installed[key] for key in ("apiVersion", "kind")}
-        _applied(server, resource.path("bare"), {**kind, "metadata": {"name": "bare"}, "webhooks": webhooks})
+        manifest = {**kind, "metadata": {"name": "bare"}, "webhooks": [{**asked, **told}]}
+        _applied(server, resource.path("bare"), manifest)
 
 
 def _memory(webhook: Webhook) -> Iterator[Row]:

@@ -45,8 +45,8 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             found = _LENGTH.search(head)
             body = await reader.readexactly(int(found[1]) if found else 0)
             writer.write(_answer(head.startswith(b"POST /mutate"), body))
-    except (OSError, asyncio.IncompleteReadError):
-        # The API server has gone.
+    except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        # The API server has gone, or this one ends.
         writer.close()
 
 
