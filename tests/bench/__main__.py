@@ -61,6 +61,9 @@ def prepared() -> Iterator[Bench]:
 
 def main(arguments: list[str]) -> int:
     """Measure the path from a Database to its Secret, and the webhook."""
+    if arguments and not (arguments == ["admission"] or arguments[0].isdigit()):
+        sys.stderr.write("usage: make bench [ARGS=ROUNDS | ARGS=admission]\n")
+        return 2
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     measured = [] if arguments == ["admission"] else path_rows(int(arguments[0]) if arguments else ROUNDS)
     measured += admission.rows()
